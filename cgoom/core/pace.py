@@ -1,0 +1,33 @@
+"""When to look again: before the fastest plausible allocator can have reached the next threshold."""
+
+from __future__ import annotations
+
+from cgoom.core.detect import raw_level
+from cgoom.model import HostMemory, HostPolicy, Level, Threshold
+from cgoom.units import USEC_PER_SEC
+
+# Microseconds. The bounds of the contract: a sample costs some ten microseconds natively, so that 1 ms is affordable
+# for the moments just before a threshold, and one wake-up a second is what an idle host may cost.
+SHORTEST_USEC = 1_000
+LONGEST_USEC = 1_000_000
+# Microseconds; chosen. The host is short and nobody is left to kill: often enough to see it recover, rare enough to
+# stay cheap. A new workload wakes the daemon by itself.
+HELPLESS_USEC = 100_000
+
+
+def next_sample_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) -> int:
+    """Microseconds until the next sample is due."""
+    raw = raw_level(host, memory)
+    if raw == Level.KILL:
+        return HELPLESS_USEC
+    distance_bytes = _distance(host.kill if raw == Level.WARN else host.warn, memory)
+    return max(SHORTEST_USEC, min(LONGEST_USEC, distance_bytes * USEC_PER_SEC // max(1, fill_bytes_per_sec)))
+
+
+def _distance(threshold: Threshold, memory: HostMemory) -> int:
+    """Bytes that must at least be allocated before memory and swap are both at the threshold."""
+    mem_bytes = memory.available_bytes - threshold.mem_available.of(memory.total_bytes)
+    swap_bytes = 0
+    if memory.swap_total_bytes:
+        swap_bytes = memory.swap_free_bytes - threshold.swap_free.of(memory.swap_total_bytes)
+    return max(0, mem_bytes, swap_bytes)

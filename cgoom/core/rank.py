@@ -1,0 +1,69 @@
+"""The order in which workloads die. Total and deterministic: priority, then the tie-breaks, then the cgroup id.
+
+The order in which candidates are given never matters, because no two of them have the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cgoom.model import Candidate, TieBreak, VictimPolicy
+from cgoom.units import render_size
+
+
+def rank(candidates: Iterable[Candidate], victim: VictimPolicy) -> list[Candidate]:
+    """Everyone, the first to die first; those that cannot be chosen come last."""
+    return sorted(candidates, key=lambda candidate: _key(candidate, victim.tie_break))
+
+
+def first_equals(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Those that can be chosen and share the largest priority number: only their usage can matter."""
+    eligible = [candidate for candidate in candidates if not candidate.skip]
+    largest = max((candidate.workload.priority for candidate in eligible), default=0)
+    return [candidate for candidate in eligible if candidate.workload.priority == largest]
+
+
+def place_reason(ranked: Sequence[Candidate], index: int, victim: VictimPolicy) -> str:
+    """Why the one at `index` stands before the next one that can be chosen."""
+    mine = ranked[index]
+    if mine.skip:
+        return mine.skip
+    following = next((other for other in ranked[index + 1 :] if not other.skip), None)
+    if following is None:
+        return "the last one that can be chosen" if index else "the only one that can be chosen"
+    priority, other = mine.workload.priority, following.workload.priority
+    if priority != other:
+        return f"priority {priority} over {other}"
+    for tie_break in victim.tie_break:
+        if _break(mine, tie_break) != _break(following, tie_break):
+            return f"same priority {priority}, {_tie_text(mine, following, tie_break)}"
+    return f"same priority {priority}, newer"
+
+
+def _key(candidate: Candidate, tie_break: tuple[TieBreak, ...]) -> tuple[int, ...]:
+    workload = candidate.workload
+    return (
+        int(bool(candidate.skip)),
+        -workload.priority,
+        *(_break(candidate, each) for each in tie_break),
+        -workload.ref.cgroup_id,
+    )
+
+
+def _break(candidate: Candidate, tie_break: TieBreak) -> int:
+    """Smaller dies first. The kernel gives out cgroup ids in ascending order, so that a larger one is newer."""
+    size_bytes = candidate.usage.freeable_bytes if candidate.usage else 0
+    return {
+        TieBreak.LARGEST: -size_bytes,
+        TieBreak.SMALLEST: size_bytes,
+        TieBreak.NEWEST: -candidate.workload.ref.cgroup_id,
+        TieBreak.OLDEST: candidate.workload.ref.cgroup_id,
+    }[tie_break]
+
+
+def _tie_text(mine: Candidate, following: Candidate, tie_break: TieBreak) -> str:
+    if tie_break in (TieBreak.NEWEST, TieBreak.OLDEST):
+        return {TieBreak.NEWEST: "newer", TieBreak.OLDEST: "older"}[tie_break]
+    sizes = [render_size(each.usage.freeable_bytes if each.usage else 0) for each in (mine, following)]
+    word = "larger" if tie_break == TieBreak.LARGEST else "smaller"
+    return f"{word} ({sizes[0]} to {sizes[1]})"

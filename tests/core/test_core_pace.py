@@ -1,0 +1,85 @@
+"""The next sample comes before the fastest filler can have reached the next threshold, within fixed bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from cgoom.core.detect import raw_level
+from cgoom.core.pace import HELPLESS_USEC, LONGEST_USEC, SHORTEST_USEC, next_sample_usec
+from cgoom.model import HostMemory, HostPolicy, Level
+
+from .examples import FEW, MIB, hosts, make_memory, memories
+
+FILLS = st.one_of(st.integers(1, 20_000 * MIB), st.integers(50 * MIB, 20_000 * MIB))
+HOST = HostPolicy()
+
+
+@pytest.mark.parametrize(
+    ("memory", "fill_bytes_per_sec", "usec"),
+    [
+        (make_memory(60), 1000 * MIB, 500_000),  # 500 MiB to the warning
+        (make_memory(10), 1000 * MIB, 50_000),  # 50 MiB from there to the kill
+        (make_memory(8, 8), 1000 * MIB, 30_000),  # the farther of 30 MiB of memory and 15 MiB of swap
+        (make_memory(8, 40), 100 * MIB, 1_000_000),  # 150 MiB of swap would take 1.5 s
+        (make_memory(8, 20), 1000 * MIB, 50_000),  # memory is short already: 50 MiB of swap to the warning
+        (make_memory(90), MIB, 1_000_000),
+        (make_memory(10.05), 1000 * MIB, 1_000),
+    ],
+)
+def test_the_time_is_the_distance_over_the_rate(memory: HostMemory, fill_bytes_per_sec: int, usec: int) -> None:
+    assert next_sample_usec(HOST, memory, fill_bytes_per_sec) == pytest.approx(usec, rel=1e-4)
+
+
+@FEW
+@given(hosts(), memories(), st.one_of(FILLS, st.integers(-(2**63), 2**63)))
+def test_it_never_leaves_its_bounds(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) -> None:
+    usec = next_sample_usec(host, memory, fill_bytes_per_sec)
+    assert isinstance(usec, int)
+    assert 1_000 == SHORTEST_USEC <= usec <= LONGEST_USEC == 1_000_000
+    if raw_level(host, memory) == Level.KILL:
+        assert usec == HELPLESS_USEC
+
+
+@FEW
+@given(hosts(), memories(), FILLS, st.floats(0, 1))
+def test_the_fastest_filler_is_not_missed(
+    host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int, share: float
+) -> None:
+    """However a filler divides its bytes between memory and swap, the level is still the same just before."""
+    raw = raw_level(host, memory)
+    assume(raw < Level.KILL)
+    usec = next_sample_usec(host, memory, fill_bytes_per_sec)
+    assume(usec > SHORTEST_USEC)
+    filled = fill_bytes_per_sec * (usec - 1) // 1_000_000
+    to_swap = min(int(filled * share), memory.swap_free_bytes)
+    later = replace(
+        memory,
+        available_bytes=max(0, memory.available_bytes - (filled - to_swap)),
+        swap_free_bytes=memory.swap_free_bytes - to_swap,
+    )
+    assert raw_level(host, later) == raw
+
+
+@FEW
+@given(hosts(), memories(), FILLS)
+def test_it_does_not_look_much_earlier_than_memory_alone_allows(
+    host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int
+) -> None:
+    """An early sample costs power: on a host without swap the time is the whole of what the filler needs."""
+    memory = replace(memory, swap_total_bytes=0, swap_free_bytes=0)
+    raw = raw_level(host, memory)
+    assume(raw < Level.KILL)
+    usec = next_sample_usec(host, memory, fill_bytes_per_sec)
+    assume(usec < LONGEST_USEC)
+    filled = fill_bytes_per_sec * (usec + 1) // 1_000_000 + 1
+    assert raw_level(host, replace(memory, available_bytes=max(0, memory.available_bytes - filled))) > raw
+
+
+@FEW
+@given(hosts(), memories(), FILLS, FILLS)
+def test_a_faster_filler_never_means_a_later_sample(host: HostPolicy, memory: HostMemory, one: int, other: int) -> None:
+    assert next_sample_usec(host, memory, max(one, other)) <= next_sample_usec(host, memory, min(one, other))
