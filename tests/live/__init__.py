@@ -1,0 +1,1 @@
+"""Tests on the kernel and the cgroup2 mount of this host, as root: `pytest -m live`."""
