@@ -1,0 +1,1 @@
+"""What remains of a decision: stage, history, verdict, journal."""

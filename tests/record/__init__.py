@@ -1,0 +1,1 @@
+"""Tests of stage, history, verdict and journal."""
