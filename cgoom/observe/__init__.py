@@ -1,0 +1,1 @@
+"""What runs and how short the host is: selection, tree, usage."""

@@ -1,0 +1,50 @@
+"""What a workload holds, and what a kill of it would give back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cgoom.errors import GoneError
+from cgoom.kernel.cgroup import Cgroup
+from cgoom.model import Usage
+
+if TYPE_CHECKING:
+    import psutil
+
+# Keys of memory.stat (Documentation/admin-guide/cgroup-v2.rst): what only the death of its owner frees. Page cache is
+# left out, because the kernel takes that back without a kill.
+FREEABLE_KEYS = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables")
+
+
+def read_usage(cgroup: Cgroup, hybrid: bool) -> Usage | None:
+    """Bytes that the workload holds; None when it is gone. On a hybrid host: the sum over its processes."""
+    try:
+        current_bytes = None if hybrid else cgroup.read_memory_current()
+        if current_bytes is None:
+            return _sum_of_processes(cgroup)
+        stat = cgroup.read_memory_stat()
+        freeable_bytes = sum(stat.get(key, 0) for key in FREEABLE_KEYS)
+        return Usage(current_bytes, freeable_bytes + (cgroup.read_memory_swap_current() or 0))
+    except GoneError:
+        return None
+
+
+def _sum_of_processes(cgroup: Cgroup) -> Usage:
+    """PSS where the kernel tells it, else RSS, plus swap. psutil is loaded only on hosts that need it."""
+    import psutil  # noqa: PLC0415
+
+    total_bytes = 0
+    for pid in cgroup.read_procs_recursive():
+        try:
+            total_bytes += _read_process(psutil.Process(pid), psutil.AccessDenied)
+        except psutil.NoSuchProcess:
+            continue
+    return Usage(total_bytes, total_bytes)
+
+
+def _read_process(process: psutil.Process, refused: type[Exception]) -> int:
+    try:
+        memory = process.memory_full_info()
+    except refused:  # another user's, and we are not root: smaps is not for us
+        return int(process.memory_info().rss)
+    return int(memory.pss + memory.swap)
