@@ -1,0 +1,1 @@
+"""Where a workload is put: by cgoom itself, or by systemd."""

@@ -1,0 +1,111 @@
+"""What runs between the start of the new process and CMD: nothing of the launcher may leak into CMD."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from cgoom.errors import CgoomError, NotPermittedError
+from cgoom.kernel.proc import read_oom_score_adj, write_oom_score_adj
+from cgoom.place.request import STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, ExecError, LaunchRequest
+from cgoom.place.signals import CallerSignals, restore_signals
+
+# Bytes; an errno or one line of text, so that the one write is atomic (PIPE_BUF is 4096).
+_REPORT_SIZE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A pipe that keeps the child waiting until its cgroup is ready. A launcher that dies opens it with EOF."""
+
+    read_fd: int
+    write_fd: int
+
+
+def run_child(request: LaunchRequest, caller: CallerSignals, report_fd: int, gate: Gate | None = None) -> NoReturn:
+    """Become CMD. Every failure goes to `report_fd`; without one, CMD's exec closes it."""
+    try:
+        write_score(request)
+        if gate is not None:
+            os.close(gate.write_fd)  # or our own copy would keep the EOF away
+            if not os.read(gate.read_fd, 1):
+                os._exit(STATUS_FAILED)
+        execute_command(request.argv, caller)
+    except OSError as error:
+        os.write(report_fd, str(error.errno).encode())
+    except BaseException as error:  # noqa: BLE001 - nothing may return into the launcher's own frames
+        os.write(report_fd, f"{type(error).__name__}: {error}".encode(errors="backslashreplace")[:_REPORT_SIZE])
+    finally:
+        os._exit(STATUS_FAILED)
+
+
+def read_report(report_fd: int, argv: Sequence[str]) -> CgoomError | None:
+    """Why CMD was not executed; None when it was. Call it after the child has ended, or it waits."""
+    report = os.read(report_fd, _REPORT_SIZE).decode(errors="replace")
+    if not report:
+        return None
+    if not report.isdecimal():
+        return CgoomError(f"before {argv[0]}: {report}", "this is a bug in cgoom, please report it")
+    return make_exec_error(int(report), argv)
+
+
+def make_exec_error(code: int, argv: Sequence[str]) -> ExecError:
+    """The error for an execve(2) that failed with the errno `code`."""
+    error = ExecError(f"{argv[0]}: {os.strerror(code)}")
+    error.status = STATUS_NOT_FOUND if code == errno.ENOENT else STATUS_NOT_EXECUTABLE
+    return error
+
+
+def write_score(request: LaunchRequest) -> None:
+    """Set our own oom_score_adj, which CMD inherits; where the kernel refuses, one warning on stderr."""
+    wanted = request.oom_score_adj()
+    pid = os.getpid()
+    try:
+        write_oom_score_adj(pid, wanted)
+    except NotPermittedError:
+        current = read_oom_score_adj(pid)
+        _write_warning(f"oom_score_adj stays {current} instead of {wanted}: to lower it takes CAP_SYS_RESOURCE")
+    except CgoomError as error:
+        _write_warning(f"oom_score_adj is not {wanted}: {error.message}")
+
+
+def execute_command(argv: Sequence[str], caller: CallerSignals) -> NoReturn:
+    """Give the signals back and execute CMD, looked up in PATH. Raises OSError."""
+    environ = read_environ()
+    restore_signals(caller)
+    if not argv[0]:
+        # execvp("") is ENOENT; os.execvpe would find the directories of PATH.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    os.execvpe(argv[0], list(argv), environ)  # noqa: S606 - no shell is the point
+
+
+def read_environ() -> dict[bytes, bytes]:
+    """The environment that we were started with.
+
+    Not os.environb: in the C locale, Python adds LC_CTYPE to it (PEP 538), which CMD must not see.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            block = file.read()
+    except OSError:  # /proc is hidden from us: then as Python has it
+        return dict(os.environb)
+    environ: dict[bytes, bytes] = {}
+    for entry in block.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if name and equals:
+            environ.setdefault(name, value)  # of two, getenv(3) finds the first
+    return environ
+
+
+def _write_warning(text: str) -> None:
+    if sys.stderr is None:  # fd 2 was closed when we started, and may be anything by now
+        return
+    try:
+        sys.stderr.write(f"cgoom: warning: {text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass

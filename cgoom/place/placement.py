@@ -1,0 +1,104 @@
+"""Where a workload is put: by systemd where systemd owns the tree, by cgoom itself elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import NoReturn
+
+from cgoom.errors import CgoomError, NotPermittedError
+from cgoom.kernel.cgroup import Mount
+from cgoom.model import Layout
+from cgoom.place.direct import become_direct, remove_scope, start_direct
+from cgoom.place.request import ExecError, LaunchRequest, Limits, Placed
+from cgoom.place.signals import hold_signals
+from cgoom.place.supervise import Ended, supervise
+from cgoom.units import USEC_PER_MSEC, USEC_PER_SEC
+
+__all__ = ["Ended", "ExecError", "LaunchRequest", "Limits", "Placed", "become", "find_systemd", "place", "run"]
+
+_SYSTEMD_DIR = "/run/systemd/system"  # sd_booted(3)
+BUS_SOCKET = "/run/dbus/system_bus_socket"
+_UNIFIED_PATH = "/sys/fs/cgroup"
+# Seconds; chosen: a connect to a listening socket takes microseconds, unless its queue is full.
+_CONNECT_WAIT_SEC = 2.0
+# How long to wait for the rest of a workload whose CMD has ended. Chosen: what dies with CMD (one Ctrl-C, one pipeline)
+# is gone within milliseconds, and a daemon it leaves behind should not delay the shell; but a killed workload is on its
+# way out, however long the kernel takes to free it.
+_REST_WAIT_USEC = 200 * USEC_PER_MSEC
+_KILLED_WAIT_USEC = 5 * USEC_PER_SEC
+
+
+def find_systemd(mount: Mount) -> bool:
+    """Whether to ask systemd: it is PID 1, owns the unified tree, and its bus answers."""
+    if mount.hybrid or mount.path != _UNIFIED_PATH or not os.path.isdir(_SYSTEMD_DIR):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_CONNECT_WAIT_SEC)
+        try:
+            probe.connect(BUS_SOCKET)
+        except OSError:
+            return False
+    return True
+
+
+def place(request: LaunchRequest, layout: Layout, mount: Mount) -> Placed:
+    """CMD, running in its own cgroup with limits and identity; HELD signals are blocked from here on.
+
+    Raises ConflictError when the name is in use, HostError when a limit needs a controller that cannot be had,
+    NotPermittedError, KernelError; then nothing of CMD ran and nothing is left.
+    """
+    by_systemd = _choose_systemd(mount)
+    caller = hold_signals()
+    try:
+        if by_systemd:
+            from cgoom.place.systemd import start_systemd  # noqa: PLC0415 - the D-Bus client costs other hosts nothing
+
+            return start_systemd(request, layout, mount, caller)
+        return start_direct(request, layout, mount, caller)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, caller.mask)
+        raise
+
+
+def become(request: LaunchRequest, layout: Layout, mount: Mount) -> NoReturn:
+    """Turn ourselves into CMD in its own cgroup. Raises ExecError when CMD cannot be executed, and as `place` does."""
+    if _choose_systemd(mount):
+        from cgoom.place.systemd import become_systemd  # noqa: PLC0415 - as above
+
+        become_systemd(request, layout, mount)
+    become_direct(request, layout, mount)
+
+
+def run(request: LaunchRequest, layout: Layout, mount: Mount) -> Ended:
+    """Place CMD, wait for its end, remove its cgroup. Raises as `place` does, and ExecError.
+
+    What CMD left running keeps the cgroup and stays a workload; its name is free for a launch once that has ended.
+    """
+    placed = place(request, layout, mount)
+    wait_usec = _REST_WAIT_USEC
+    try:
+        ended = supervise(placed)
+        if ended.is_verdict:
+            wait_usec = _KILLED_WAIT_USEC
+        return ended
+    finally:
+        _remove(placed, layout, mount, wait_usec)
+        placed.close()
+
+
+def _choose_systemd(mount: Mount) -> bool:
+    if not find_systemd(mount):
+        return False
+    if os.geteuid() != 0:
+        raise NotPermittedError("a workload is started by root on this host", "run it with sudo")
+    return True
+
+
+def _remove(placed: Placed, layout: Layout, mount: Mount, wait_usec: int) -> None:
+    """Remove a scope of ours. A failure changes nothing for CMD's caller: the next launch of that name removes it."""
+    if placed.is_direct:
+        with suppress(CgoomError):
+            remove_scope(placed, layout, mount, wait_usec)

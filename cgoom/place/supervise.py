@@ -1,0 +1,109 @@
+"""The launcher while CMD runs: signals and stops pass through, and at the end it says what is known of the death."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from signal import Signals
+
+from cgoom.errors import CgoomError, GoneError
+from cgoom.kernel.identity import read_verdict
+from cgoom.kernel.pidfd import send_signal
+from cgoom.kernel.proc import read_cgroup_path
+from cgoom.place.child import read_report
+from cgoom.place.request import Placed
+from cgoom.place.signals import HELD, RELAYED
+
+# What a shell adds to the number of the signal that ended a command.
+_SIGNALLED = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """CMD's end: the exit status of the launch, one line why it was killed or empty, and whether cgoom did it."""
+
+    status: int
+    note: str = ""
+    is_verdict: bool = False
+
+
+def supervise(placed: Placed) -> Ended:
+    """Wait for CMD to end, passing signals on; HELD is blocked. Raises ExecError when CMD never began, CgoomError."""
+    result = _wait_command(placed)
+    failure = read_report(placed.report_fd, placed.request.argv)
+    if failure is not None:
+        raise failure
+    exited = result.si_code == os.CLD_EXITED
+    status = result.si_status if exited else _SIGNALLED + result.si_status
+    verdict = read_verdict(placed.cgroup.fd)
+    if verdict is not None:
+        return Ended(status, verdict, is_verdict=True)
+    return Ended(status, "" if exited or result.si_status != Signals.SIGKILL else _explain_kill(placed))
+
+
+def _wait_command(placed: Placed) -> os.waitid_result:
+    while True:
+        result = os.waitid(os.P_PIDFD, placed.pidfd, os.WEXITED | os.WSTOPPED | os.WNOHANG)
+        if result is None:
+            _relay(signal.sigwaitinfo(HELD), placed)
+        elif result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+            return result
+        else:
+            _stop_like(Signals(result.si_status))
+
+
+def _relay(received: signal.struct_siginfo, placed: Placed) -> None:
+    """Pass a signal on to CMD, unless CMD has it already."""
+    signo = received.si_signo
+    if signo not in RELAYED or _has_it_already(received, placed):
+        return
+    try:
+        send_signal(placed.pidfd, signo)
+    except CgoomError:
+        return  # gone, or changed its user: then the sender would not have reached it either
+
+
+def _has_it_already(received: signal.struct_siginfo, placed: Placed) -> bool:
+    """Whether CMD got the same signal: it shares our process group.
+
+    A positive si_code is the kernel's: the terminal signals the whole group; only a hang-up reaches the session leader
+    alone. What CMD or a child of it sends (`kill 0`) is for the group too. When anybody else signals the group, that
+    cannot be told from a signal to us: CMD gets it twice.
+    """
+    if received.si_signo == Signals.SIGCONT:
+        return False  # twice does no harm
+    if received.si_code > 0:
+        return received.si_signo != Signals.SIGHUP or os.getsid(0) != os.getpid()
+    if received.si_pid <= 0:
+        return False  # the sender is out of our pid namespace
+    try:
+        path = read_cgroup_path(received.si_pid)
+    except CgoomError:
+        return False
+    own = placed.cgroup.ref.path
+    return path == own or path.startswith(f"{own}/")
+
+
+def _stop_like(signo: Signals) -> None:
+    """Stop as CMD stopped, so that the shell sees the job stopped; return when we are continued.
+
+    SIGSTOP becomes SIGTSTP: the kernel drops that where no shell could continue us, and we go on waiting.
+    """
+    own = Signals.SIGTSTP if signo == Signals.SIGSTOP else signo
+    os.kill(os.getpid(), own)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {own})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {own})
+
+
+def _explain_kill(placed: Placed) -> str:
+    """Who sent a SIGKILL that has no verdict; empty when it was not the kernel for want of memory."""
+    try:
+        events = placed.cgroup.read_memory_events(local=True)
+    except GoneError:  # systemd removes an empty scope at once
+        return "killed by SIGKILL, not by cgoom; the kernel log tells whether memory was short"
+    if not events.get("oom_kill"):
+        return ""
+    if placed.request.limits.memory_max_bytes is not None and events.get("oom"):
+        return "killed by the kernel at its own memory.max"
+    return "killed by the kernel, out of memory on the host or in a cgroup above"

@@ -1,0 +1,1 @@
+"""Tests of placement that need no root."""
