@@ -1,0 +1,27 @@
+"""`cgoom daemon`: compile the policy, then become the daemon, which knows neither click nor YAML."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from cgoom.cli.policy import DEFAULT_FILE, read_policy_file
+from cgoom.model import Policy
+from cgoom.policy.codec import encode_policy
+
+
+@click.command()
+@click.option("--policy", "path", metavar="FILE", help=f"Policy file (default: {DEFAULT_FILE} if it is there).")
+@click.option("--dry-run", is_flag=True, help="Decide and record, but touch nobody.")
+def daemon(path: str | None, dry_run: bool) -> None:
+    """Watch the host and remove the least important workload when memory runs short."""
+    built_in = path is None and not os.path.exists(DEFAULT_FILE)
+    policy = Policy() if built_in else read_policy_file(path or DEFAULT_FILE)
+    fd = os.memfd_create("cgoom-policy", 0)
+    os.write(fd, encode_policy(policy).encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    where = os.path.abspath(path or DEFAULT_FILE)
+    mode = "dry" if dry_run else "real"
+    os.execv(sys.executable, [sys.executable, "-m", "cgoom.daemon", str(fd), where, mode])  # noqa: S606

@@ -1,0 +1,1 @@
+"""The wiring: one epoll, one thread."""

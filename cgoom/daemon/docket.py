@@ -1,0 +1,57 @@
+"""Who may be chosen now: only those that share the largest priority number are looked at, whatever else there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+
+from cgoom.core.eligible import skip_reason
+from cgoom.core.explain import CONSIDERED_LIMIT, explain
+from cgoom.model import Candidate, CgroupRef, Considered, Policy, TieBreak
+from cgoom.observe.tree import Member, Tree
+from cgoom.observe.usage import read_usage
+
+_BY_SIZE = frozenset({TieBreak.LARGEST, TieBreak.SMALLEST})
+
+
+class Host(Protocol):
+    """The parts of the loop that a docket needs."""
+
+    tree: Tree
+    own_path: str
+    hybrid: bool
+
+
+def find_first_equals(host: Host, policy: Policy, stuck: frozenset[CgroupRef]) -> tuple[Candidate, ...]:
+    """The candidates of the largest priority number that has any, and one of the next, for the reason's sake.
+
+    Their usage is read only where it can matter.
+    """
+    first: list[Member] = []
+    for members in host.tree.equals():
+        found = [member for member in members if not _skip(host, member) and member.workload.ref not in stuck]
+        if found and first:
+            return (*_look_at(host, policy, first), Candidate(found[0].workload))
+        first = first or found
+    return tuple(_look_at(host, policy, first))
+
+
+def _look_at(host: Host, policy: Policy, equals: list[Member]) -> Iterator[Candidate]:
+    needed = len(equals) > 1 and not _BY_SIZE.isdisjoint(policy.victim.tie_break)
+    for member in equals:
+        yield Candidate(member.workload, read_usage(member.cgroup, host.hybrid) if needed else None)
+
+
+def find_considered(host: Host, policy: Policy) -> list[Considered]:
+    """The first of the order, for the record."""
+    return explain(policy, islice(_candidates(host), CONSIDERED_LIMIT))
+
+
+def _candidates(host: Host) -> Iterator[Candidate]:
+    for member in host.tree.members():
+        yield Candidate(member.workload, None, _skip(host, member))
+
+
+def _skip(host: Host, member: Member) -> str:
+    return skip_reason(member.workload, host.own_path, member.populated)

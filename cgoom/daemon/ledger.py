@@ -1,0 +1,187 @@
+"""The record of every decision: staged before the act, finished when its end is known, then in the history for good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from cgoom.errors import CgoomError
+from cgoom.model import (
+    Candidate,
+    CgroupRef,
+    Considered,
+    HostMemory,
+    Level,
+    Outcome,
+    Record,
+    Step,
+    Why,
+    Workload,
+)
+from cgoom.record.history import History
+from cgoom.record.ids import make_record_id
+from cgoom.record.journal import Journal, Severity
+from cgoom.record.stage import Stage
+from cgoom.units import render_size, render_time
+
+# Records kept in memory while the disk takes none; chosen: hours of kills, some hundred KiB.
+UNSAVED_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a decision was made from: the level, the host's memory, how many workloads there were."""
+
+    level: Level
+    memory: HostMemory
+    candidates: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """An open record, its slot in the stage (None: the stage is full), and when it was begun (CLOCK_MONOTONIC)."""
+
+    record: Record
+    slot: int | None
+    begun_usec: int
+
+
+class Ledger:
+    """Keeps the one promise about records: none is lost and none is written twice, however the daemon ends."""
+
+    def __init__(self, history: History, stage: Stage, journal: Journal, boot_id: str, by: str) -> None:
+        self._history, self._stage, self._journal = history, stage, journal
+        self._boot_id, self._by = boot_id, by
+        self._open: dict[CgroupRef, Entry] = {}
+        self._unsaved: list[Entry] = []
+
+    def draft(self, seen: Seen, candidate: Candidate, why: Why, kind: str) -> Record:
+        """A new record, not yet kept anywhere."""
+        time_usec = time.time_ns() // 1000
+        usage = candidate.usage
+        return Record(
+            record_id=make_record_id(time_usec, candidate.workload.ref.cgroup_id),
+            boot_id=self._boot_id,
+            time_usec=time_usec,
+            kind=kind,
+            by="the kernel" if kind == "kernel-oom" else self._by,
+            level=seen.level,
+            victim=candidate.workload,
+            usage_bytes=usage.current_bytes if usage else None,
+            memory=seen.memory,
+            why=why,
+            considered=(),
+            candidates=seen.candidates,
+            steps=(),
+            outcome=Outcome.FAILED,
+            note="the daemon ended before it knew",
+        )
+
+    def open_entry(self, record: Record, begun_usec: int) -> None:
+        """Stage a decision. The last thing before the act, and without a system call."""
+        slot = self._stage.open_slot(record)
+        self._open[record.victim.ref] = Entry(record, slot, begun_usec)
+
+    def find(self, ref: CgroupRef) -> Record | None:
+        """The open record of this victim."""
+        entry = self._open.get(ref)
+        return entry.record if entry else None
+
+    def add_considered(self, ref: CgroupRef, considered: Iterable[Considered]) -> None:
+        """Who else there was; told after the act."""
+        self._update(ref, lambda record: replace(record, considered=tuple(considered)))
+
+    def add_step(self, ref: CgroupRef, what: str, now_usec: int, outcome: Outcome, note: str = "") -> None:
+        """One more thing that was done to the victim, or that happened to it."""
+        entry = self._open.get(ref)
+        if entry is not None:
+            step = Step(what, now_usec - entry.begun_usec, outcome, note)
+            self._update(ref, lambda record: replace(record, steps=(*record.steps, step)))
+
+    def close_entry(self, ref: CgroupRef, outcome: Outcome, note: str, available_bytes: int | None) -> None:
+        """The end is known: one line to the journal, one to the history, then the slot is free again."""
+        entry = self._open.pop(ref, None)
+        if entry is None:
+            return
+        entry.record = replace(entry.record, outcome=outcome, note=note, available_after_bytes=available_bytes)
+        failed = outcome in (Outcome.FAILED, Outcome.REFUSED)
+        self._journal.write(Severity.ERR if failed else Severity.NOTICE, render_line(entry.record))
+        self._save(entry)
+
+    def append(self, record: Record) -> None:
+        """A record that is complete from the beginning: something that the kernel did."""
+        self._journal.write(Severity.WARNING, render_line(record))
+        self._save(Entry(record, self._stage.open_slot(record), 0))
+
+    def recover(self, resume: Callable[[Record], bool]) -> None:
+        """Take over what an earlier daemon left. `resume` says whether that victim is still to be dealt with."""
+        if self._stage.broken:
+            self._journal.write(Severity.ERR, f"{self._stage.broken} staged records could not be read")
+        for slot, record in self._stage.read_leftovers():
+            entry = Entry(record, slot, time.monotonic_ns() // 1000)
+            if self._is_kept(record):
+                self._stage.clear(slot)
+            elif record.boot_id == self._boot_id and record.kind == "shortage" and resume(record):
+                self._open[record.victim.ref] = entry
+            else:
+                entry.record = _conclude_leftover(record, record.boot_id == self._boot_id)
+                self._journal.write(Severity.NOTICE, render_line(entry.record))
+                self._save(entry)
+
+    def retry(self) -> None:
+        """Try again to append what the disk did not take."""
+        unsaved, self._unsaved = self._unsaved, []
+        for entry in unsaved:
+            if not self._is_kept(entry.record):
+                self._save(entry)
+
+    def _update(self, ref: CgroupRef, change: Callable[[Record], Record]) -> None:
+        entry = self._open.get(ref)
+        if entry is not None:
+            entry.record = change(entry.record)
+            if entry.slot is not None:
+                self._stage.update(entry.slot, entry.record)
+
+    def _save(self, entry: Entry) -> None:
+        if entry.slot is not None:
+            self._stage.update(entry.slot, entry.record)
+        try:
+            self._history.append(entry.record)
+        except CgoomError as error:
+            self._journal.write(Severity.ERR, f"history {entry.record.record_id} is not written yet: {error.message}")
+            self._unsaved = [*self._unsaved, entry][-UNSAVED_LIMIT:]
+            return
+        if entry.slot is not None:
+            self._stage.clear(entry.slot)
+
+    def _is_kept(self, record: Record) -> bool:
+        try:
+            return self._history.has(record.record_id)
+        except CgoomError:
+            return False
+
+
+def render_line(record: Record) -> str:
+    """The one line of a decision: what was done to whom, why, what came of it."""
+    victim: Workload = record.victim
+    words = {Outcome.WOULD: "would have killed", Outcome.GONE: "meant to kill", Outcome.FAILED: "failed to kill"}
+    verb = "the kernel killed" if record.kind == "kernel-oom" else words.get(record.outcome, "killed")
+    if record.outcome == Outcome.DONE and record.steps and all(step.what != "kill" for step in record.steps):
+        verb = "asked to end"
+    parts = [f"{verb} {victim.name} (priority {victim.priority}): {record.why.shortage}; {record.why.choice}"]
+    gone = next((step.at_usec for step in record.steps if step.what == "depopulated"), None)
+    if gone is not None:
+        parts.append(f"gone after {render_time(gone)}")
+    if record.available_after_bytes is not None:
+        parts.append(f"MemAvailable {render_size(record.available_after_bytes)}")
+    if record.note:
+        parts.append(record.note)
+    return ", ".join(parts) + f"; history {record.record_id}"
+
+
+def _conclude_leftover(record: Record, same_boot: bool) -> Record:
+    """A victim that is not there any more: if its kill had been decided, it was carried out, or it ended by itself."""
+    note = "finished by the next daemon" if same_boot else "the host was restarted meanwhile"
+    killed = any(step.what == "kill" and step.outcome == Outcome.DONE for step in record.steps)
+    return replace(record, outcome=Outcome.DONE if killed else Outcome.GONE, note=note)
