@@ -1,0 +1,1 @@
+"""The house rules as tests: layers, lengths, words, linters, commits, documents."""
