@@ -1,0 +1,197 @@
+"""`make acceptance`: everything that cgoom promises, measured in guests, as one table in docs/acceptance.md.
+
+    acceptance.py [KERNEL-SWAP...]    such as 6.12-0 6.1-512; without arguments all of them
+
+Results stay in build/acceptance, each with a hash of what it was measured from, so that a run that was interrupted
+goes on where it stopped, and the table never mixes two versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+TOP = Path(__file__).resolve().parents[1]
+RESULTS = TOP / "build" / "acceptance"
+TABLE = TOP / "docs" / "acceptance.md"
+RUNS = 20
+FUZZ_EXAMPLES = 10_000
+# Seconds; chosen: three times what the slowest combination takes in an emulated guest.
+LIMIT_SEC = 5400
+SOURCES = ("cgoom", "policies", "packaging", "tests/vm", "tests/support")
+# Kernel and MiB of swap; with swap only what the swap changes.
+COMBINATIONS: dict[str, tuple[str, int, list[str]]] = {
+    "6.12-0": ("6.12", 0, []),
+    "6.1-0": ("6.1", 0, []),
+    "6.12-512": ("6.12", 512, ["-k", "b05 or b23"]),
+    "6.1-512": ("6.1", 512, ["-k", "b05 or b23"]),
+}
+
+
+def read_key() -> str:
+    """A hash of everything that is measured."""
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        for path in sorted((TOP / source).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(TOP)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def run_combination(name: str, key: str) -> int:
+    """Run one combination in a fresh guest, unless its result is there already; the exit status of its tests."""
+    kernel, swap_mib, chosen = COMBINATIONS[name]
+    xml, stamp = RESULTS / f"{name}.xml", RESULTS / f"{name}.key"
+    if stamp.exists() and stamp.read_text(encoding="ascii") == key:
+        print(f"acceptance: {name}: there already")
+        return 0
+    command = [sys.executable, str(TOP / "vagrant" / "lab"), "test", "--kernel", kernel, "--swap", str(swap_mib)]
+    command += ["--out", str(RESULTS), "--timeout", str(LIMIT_SEC), "--", "-o", "junit_family=xunit1"]
+    command += [f"--junit-xml=/out/{xml.name}", "--runs", str(RUNS), *chosen]
+    status = subprocess.run(command, check=False, cwd=TOP).returncode
+    if status == 0:
+        stamp.write_text(key, encoding="ascii")
+    return status
+
+
+def run_fuzz(key: str) -> int:
+    """The policy fuzz at its full size, on this host."""
+    stamp = RESULTS / "fuzz.key"
+    if stamp.exists() and stamp.read_text(encoding="ascii") == key:
+        return 0
+    env = os.environ | {"CGOOM_FUZZ_EXAMPLES": str(FUZZ_EXAMPLES)}
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junit-xml={RESULTS / 'fuzz.xml'}"]
+    status = subprocess.run([*command, "tests/policy"], check=False, cwd=TOP, env=env).returncode
+    if status == 0:
+        stamp.write_text(key, encoding="ascii")
+    return status
+
+
+def read_cases(name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(test, outcome, what it measured) of one result."""
+    for case in ElementTree.parse(RESULTS / f"{name}.xml").getroot().iter("testcase"):
+        bad = case.find("failure") is not None or case.find("error") is not None
+        outcome = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
+        found = [each.get("value", "{}") for each in case.iter("property") if each.get("name") == "measured"]
+        yield case.get("name", ""), outcome, json.loads(found[0]) if found else {}
+
+
+def render_table(done: list[str], key: str) -> str:
+    """The whole page."""
+    results = {name: {test: (outcome, seen) for test, outcome, seen in read_cases(name)} for name in done}
+    columns = [name for name in COMBINATIONS if name in results]
+    lines = [
+        "# Acceptance",
+        "",
+        f"Written by `make acceptance` (sources {key}). Guests of 1 GiB and 2 processors, emulated (QEMU TCG): ratios",
+        "hold, absolute times are longer than on a real machine. A column is KERNEL-SWAP, swap in MiB.",
+        "",
+        *render_original(columns, results),
+        "",
+        *render_eleven(columns, results),
+        "",
+        *render_outcomes(columns, results),
+    ]
+    if (RESULTS / "fuzz.xml").exists():
+        fuzzed = list(read_cases("fuzz"))
+        passed = sum(outcome == "passed" for _, outcome, _ in fuzzed)
+        lines += [
+            "",
+            f"Policy files, each fuzz test with {FUZZ_EXAMPLES} inputs: {passed} of {len(fuzzed)} tests passed.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+Results = dict[str, dict[str, tuple[str, dict[str, Any]]]]
+
+
+def render_original(columns: list[str], results: Results) -> list[str]:
+    """The original scenario: counts, and the distribution of its times."""
+    seen = {name: find_measured(results[name], "test_b05") for name in columns}
+    rows = [["original scenario", *columns]]
+    for title, field in (
+        ("runs", "runs"),
+        ("priority 100 died first", "slow_died_first"),
+        ("the other alive 3 s later", "other_alive"),
+        ("kernel oom_kill", "kernel_oom_kills"),
+        ("lowest MemAvailable, KiB", "lowest_available_kib"),
+    ):
+        rows.append([title, *(str(seen[name].get(field, "-")) for name in columns)])
+    steps: dict[str, Any] = next((each["steps_ms"] for each in seen.values() if each), {})
+    for step in steps:
+        spreads = (seen[name].get("steps_ms", {}).get(step, {}) for name in columns)
+        rows.append([f"{step}, ms: min / median / p90 / max", *(render_spread(each) for each in spreads)])
+    return render_rows(rows)
+
+
+def render_eleven(columns: list[str], results: Results) -> list[str]:
+    """Eleven workloads, with a daemon that lives and with daemons that are killed; and what an idle one costs."""
+    rows = [["eleven workloads, and idle", *columns]]
+    for title, test, field in (
+        ("order of deaths", "test_b23_eleven", "order"),
+        ("kernel oom_kill", "test_b23_eleven", "kernel_oom_kills"),
+        ("order, daemon killed at random", "test_b23_the_order_survives", "order"),
+        ("daemons killed", "test_b23_the_order_survives", "daemons_killed"),
+        ("records", "test_b23_the_order_survives", "records"),
+        ("kernel oom_kill then", "test_b23_the_order_survives", "kernel_oom_kills"),
+        ("idle, 5 workloads: CPU, % of a core", "test_an_idle_daemon", "cpu_pct"),
+        ("idle: RssAnon, KiB", "test_an_idle_daemon", "rss_anon_kib"),
+    ):
+        cells = (find_measured(results[name], test).get(field, "-") for name in columns)
+        rows.append([title, *(" ".join(map(str, each)) if isinstance(each, list) else str(each) for each in cells)])
+    return render_rows(rows)
+
+
+def render_outcomes(columns: list[str], results: Results) -> list[str]:
+    """Every test and its outcome."""
+    tests = list(dict.fromkeys(test for name in columns for test in results[name]))
+    rows = [["test", *columns]]
+    rows += [[test, *(results[name].get(test, ("-",))[0] for name in columns)] for test in tests]
+    return render_rows(rows)
+
+
+def find_measured(tests: dict[str, tuple[str, dict[str, Any]]], prefix: str) -> dict[str, Any]:
+    """What the test of this prefix measured."""
+    return next((seen for test, (_, seen) in tests.items() if test.startswith(prefix)), {})
+
+
+def render_spread(spread: dict[str, float]) -> str:
+    """`21.6 / 22.9 / 27.8 / 27.8`."""
+    return " / ".join(f"{spread[each]:.1f}" for each in ("min", "median", "p90", "max")) if spread else "-"
+
+
+def render_rows(rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    head, *body = ["| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in row) + " |" for row in rows]
+    return [head, "|" + " --- |" * len(rows[0]), *body]
+
+
+def main(names: list[str]) -> int:
+    """Run what is asked for, write the table of what is there; 1 when anything failed."""
+    unknown = [name for name in names if name not in COMBINATIONS]
+    if unknown:
+        print(f"acceptance: no such combination: {' '.join(unknown)}; there are {' '.join(COMBINATIONS)}")
+        return 2
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    key = read_key()
+    statuses = [run_combination(name, key) for name in names or COMBINATIONS]
+    statuses.append(run_fuzz(key))
+    stamps = {path.stem: path.read_text(encoding="ascii") for path in RESULTS.glob("*.key")}
+    done = [name for name in COMBINATIONS if stamps.get(name) == key]
+    if done:
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text(render_table(done, key), encoding="utf-8")
+        print(TABLE.read_text(encoding="utf-8"))
+    return int(any(statuses))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

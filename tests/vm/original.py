@@ -1,0 +1,91 @@
+"""The original scenario: a slow hog of priority 100, one of priority 10 that eats three times as fast, a full host."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tests.support.daemon import Daemon
+from tests.support.hogs import hog
+from tests.support.sampler import Sample, Sampler, Seen
+from tests.support.scene import Scene
+from tests.support.wait import wait_until
+from tests.vm.gate import Gate, read_own_kib
+
+SLOW_MIB_PER_S = 20
+FAST_MIB_PER_S = 60
+# Share of memory and swap that the fast one takes at most; at the crossing it has three quarters of what is used.
+FAST_SHARE = 0.8
+KILL_SHARE = 0.05  # of the built-in policy
+WARN_SHARE = 0.10
+# Seconds: filling a guest and its swap at 80 MiB/s, thrash included, in an emulated guest.
+FULL_LIMIT = 240.0
+ALIVE_SEC = 3.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run showed; times in milliseconds."""
+
+    slow_status: int | None
+    fast_alive: bool
+    kernel_oom_kills: int
+    lowest_available_kib: int
+    crossing_to_kill_ms: float
+    kill_to_empty_ms: float
+    crossing_to_recovered_ms: float
+    slow_said: str
+
+
+def run_original(scene: Scene, daemon: Daemon) -> Run:
+    """Fill the machine once, beside a daemon that runs already."""
+    kills = scene.oom_kills()
+    total_mib = (read_own_kib("MemAvailable") + read_own_kib("SwapFree")) // 1024
+    gate = Gate(scene)
+    slow = scene.launch("slow", 100, *gate.behind(hog(1 << 20, rate_mib=SLOW_MIB_PER_S, ignore_term=True)))
+    fast_mib = int(total_mib * FAST_SHARE)
+    fast_command = hog(fast_mib, rate_mib=FAST_MIB_PER_S, ignore_term=True, hold=True)
+    fast = scene.launch("fast", 10, *gate.behind(fast_command))
+    wait_until(lambda: scene.is_populated("slow") and scene.is_populated("fast"), 30, "both to run")
+    with Sampler(scene.directory, watch={"slow": str(scene.cgroup("slow") / "cgroup.events")}) as sampler:
+        gate.open()
+        wait_until(lambda: slow.poll() is not None or fast.poll() is not None, FULL_LIMIT, "somebody to die")
+        died = time.monotonic()
+        wait_until(
+            lambda: fast.poll() is not None or time.monotonic() >= died + ALIVE_SEC, ALIVE_SEC + 5, "3 s to pass"
+        )
+        alive = fast.poll() is None and scene.is_populated("fast")
+    killed_usec = read_kill_usec(daemon)
+    crossing_usec, recovered_usec = read_crossing(sampler.seen)
+    return Run(
+        slow_status=slow.poll(),
+        fast_alive=alive,
+        kernel_oom_kills=scene.oom_kills() - kills,
+        lowest_available_kib=min(sample.available_kib for sample in sampler.seen.samples),
+        crossing_to_kill_ms=(killed_usec - crossing_usec) / 1000,
+        kill_to_empty_ms=((sampler.seen.empty_usec["slow"] or 0) - killed_usec) / 1000,
+        crossing_to_recovered_ms=(recovered_usec - crossing_usec) / 1000,
+        slow_said=scene.stderr("slow"),
+    )
+
+
+def read_kill_usec(daemon: Daemon) -> int:
+    """CLOCK_MONOTONIC of the last kill that the history tells of."""
+    record = [record for record in daemon.records() if record["victim"]["name"] == "slow"][-1]
+    offset_usec = (time.monotonic_ns() - time.time_ns()) // 1000
+    at_usec = next(step["at_usec"] for step in record["steps"] if step["what"] == "kill")
+    return int(record["time_usec"]) + int(at_usec) + offset_usec
+
+
+def read_crossing(seen: Seen) -> tuple[int, int]:
+    """When memory (and swap) first were at the kill threshold, and when MemAvailable was above the warning again."""
+    total_kib, swap_kib = read_own_kib("MemTotal"), read_own_kib("SwapTotal")
+
+    def is_short(sample: Sample) -> bool:
+        swap_short = sample.swap_free_kib <= swap_kib * KILL_SHARE
+        return sample.available_kib <= total_kib * KILL_SHARE and (swap_kib == 0 or swap_short)
+
+    crossing = next((sample.t_usec for sample in seen.samples if is_short(sample)), None)
+    assert crossing is not None, "the guest never was short of memory"
+    back = (s.t_usec for s in seen.samples if s.t_usec > crossing and s.available_kib > total_kib * WARN_SHARE)
+    return crossing, next(back, seen.samples[-1].t_usec)

@@ -1,0 +1,167 @@
+"""The daemon's life: adoption, dry run, reload, a clean end, the ladder, what it costs when nothing happens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.hogs import hog
+from tests.support.scene import Scene
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.vm
+
+IDLE_SEC = 30
+# Percent of one core, of the contract.
+IDLE_LIMIT_PCT = 0.5
+SECOND_USEC = 1_000_000
+
+
+def test_existing_workloads_are_adopted_and_a_clean_end_touches_none(scene: Scene) -> None:
+    early = scene.launch("early", 100, "sleep", "3600")
+    daemon = scene.daemon()
+    assert "1 workloads adopted" in daemon.log()
+    late = scene.launch("late", 200, "sleep", "3600")
+    wait_until(lambda: "STATUS=2 workloads, level ok" in daemon.notified(), 30, "the late one to be seen")
+    assert daemon.terminate() == 0
+    assert (early.poll(), late.poll()) == (None, None)
+
+
+def test_a_dry_run_says_who_would_die_and_touches_nobody(scene: Scene) -> None:
+    daemon = scene.daemon("host: {warn: {mem_available: 99%}, kill: {mem_available: 98%}}", "--dry-run")
+    launcher = scene.launch("spared", 100, "sleep", "3600")
+    daemon.wait_for_log("would have killed spared")
+    assert launcher.poll() is None
+    assert [record["outcome"] for record in daemon.records()] == ["would"]
+
+
+def test_b22_a_reload_takes_effect_and_a_bad_file_keeps_the_old_one(scene: Scene) -> None:
+    daemon = scene.daemon("host: {kill: {mem_available: 4%}}")
+    assert read_kill_pct(scene) == 4
+    daemon.write_policy("host: {kill: {mem_available: 6%}}")
+    daemon.send(signal.SIGHUP)
+    daemon.wait_for_log("policy loaded")
+    assert read_kill_pct(scene) == 6
+    daemon.write_policy("host: {kill: {mem_available: 0x}}")
+    daemon.send(signal.SIGHUP)
+    daemon.wait_for_log("the policy stays as it is")
+    assert read_kill_pct(scene) == 6
+
+
+def read_kill_pct(scene: Scene) -> int:
+    """The kill threshold of the policy in force, as `cgoom status` tells it, in percent."""
+    done = scene.run("status", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    kill_bytes, total_bytes = told["thresholds"]["kill"]["mem_available_bytes"], told["memory"]["total_bytes"]
+    return int(100 * kill_bytes / total_bytes + 0.5)
+
+
+def test_sigterm_comes_first_and_a_polite_one_ends_by_itself(scene: Scene) -> None:
+    daemon = scene.daemon("host: {warn: {mem_available: 70%}, kill: {mem_available: 2%}}")
+    polite = scene.launch("polite", 100, *hog(400, hold=True))
+    assert polite.wait(60) == 128 + signal.SIGTERM
+    record = wait_until(daemon.records, 30, "the record")[0]
+    assert [step["what"] for step in record["steps"]] == ["term", "depopulated"]
+    assert record["outcome"] == "done"
+
+
+def test_sigterm_always_ends_in_a_kill(scene: Scene) -> None:
+    daemon = scene.daemon("host: {warn: {mem_available: 70%}, kill: {mem_available: 2%}}")
+    stubborn = scene.launch("stubborn", 100, *hog(400, hold=True, ignore_term=True), grace="1s")
+    assert stubborn.wait(60) == 137
+    record = wait_until(daemon.records, 30, "the record")[0]
+    steps = {step["what"]: step["at_usec"] for step in record["steps"]}
+    assert steps["kill"] - steps["term"] >= SECOND_USEC // 2
+    assert list(steps)[:2] == ["term", "kill"]
+    assert scene.oom_kills() == 0
+
+
+def test_a_frozen_victim_dies_too(scene: Scene) -> None:
+    daemon = scene.daemon("ladder: {warn: []}\nhost: {warn: {mem_available: 70%}, kill: {mem_available: 60%}}")
+    launcher = scene.launch("frozen", 100, *hog(200, hold=True))
+    (scene.cgroup("frozen") / "cgroup.freeze").write_text("1", encoding="ascii")
+    scene.launch("filler", 0, *hog(300, hold=True), protect=True)
+    assert launcher.wait(60) == 137
+    assert wait_until(daemon.records, 30, "the record")[0]["victim"]["name"] == "frozen"
+
+
+def test_two_daemons_are_one_too_many(scene: Scene) -> None:
+    scene.daemon()
+    done = scene.run("daemon")
+    assert done.returncode == 5
+    assert "another cgoom daemon is running" in done.stderr
+
+
+def test_an_idle_daemon_costs_next_to_nothing(scene: Scene, measured: Callable[[Mapping[str, object]], None]) -> None:
+    daemon = scene.daemon()
+    for number in range(5):
+        scene.launch(f"idle{number}", 100 * number, "sleep", "3600")
+    wait_until(lambda: "STATUS=5 workloads, level ok" in daemon.notified(), 30, "five workloads")
+    begun, spent = time.monotonic(), read_cpu_sec(daemon.pid)
+    wait_until(lambda: time.monotonic() - begun >= IDLE_SEC, IDLE_SEC + 5, "the idle time")
+    cpu_pct = 100 * (read_cpu_sec(daemon.pid) - spent) / (time.monotonic() - begun)
+    measured({"cpu_pct": round(cpu_pct, 2), "rss_anon_kib": read_status_kib(daemon.pid, "RssAnon")})
+    assert cpu_pct < IDLE_LIMIT_PCT
+
+
+def read_cpu_sec(pid: int) -> float:
+    """Seconds of CPU that a process has used, from the scheduler's own nanosecond count."""
+    fields = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
+    return int(fields[0]) / 1e9
+
+
+def read_status_kib(pid: int, name: str) -> int:
+    """One field of /proc/PID/status, in KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def read_log(unit: str) -> str:
+    """What a unit said, from the journal."""
+    return subprocess.run(["journalctl", "-u", unit, "-o", "cat"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """The shipped unit, installed, running and removed again."""
+    unit = Path("/run/systemd/system/cgoom.service")
+    shipped = Path(__file__).parents[2] / "packaging" / "cgoom.service"
+    command = shutil.which("cgoom")
+    assert command is not None
+    unit.write_text(shipped.read_text(encoding="utf-8").replace("/usr/bin/cgoom", command), encoding="utf-8")
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    policy = Path("/etc/cgoom/policy.yaml")
+    policy.parent.mkdir(exist_ok=True)
+    shutil.copy(shipped.parents[1] / "policies" / "default.yaml", policy)
+    try:
+        subprocess.run(["systemctl", "start", "cgoom.service"], check=True, timeout=90)
+        yield "cgoom.service"
+    finally:
+        subprocess.run(["systemctl", "stop", "cgoom.service"], check=True, timeout=90)
+        print(read_log("cgoom.service"))
+        unit.unlink()
+        policy.unlink()
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+def test_the_shipped_unit_survives_a_real_kill(service: str, scene: Scene) -> None:
+    scene.env.clear()  # the unit's own directories
+    victim = scene.launch("victim", 100, *hog(1 << 20, rate_mib=60, ignore_term=True))
+    assert victim.wait(180) == 137
+    assert "killed by cgoom" in scene.stderr("victim")
+    pid = subprocess.run(
+        ["systemctl", "show", service, "--property=MainPID", "--value"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text(encoding="ascii") == "-1000\n"
+    log = read_log(service)
+    assert "killed victim (priority 100)" in log
+    assert "not locked" not in log
+    assert "Traceback" not in log
