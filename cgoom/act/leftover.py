@@ -8,12 +8,18 @@ from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import Cgroup
 
 
-def remove_leftover(parent: Cgroup, cgroup: Cgroup) -> bool:
-    """Remove an empty cgroup unless its launcher is alive; whether it is gone.
+def remove_leftover(parent: Cgroup, cgroup: Cgroup, name: str) -> bool:
+    """Remove the empty cgroup of the workload `name` unless its launcher is alive; whether it is gone.
+
+    Only one that cgoom made itself, `NAME.scope`: a scope of systemd's (`cgoom-NAME.scope`) that vanished under it
+    would stay a running unit for ever, and its name in use.
 
     A launcher holds a shared lock on the directory for as long as it lives and removes the cgroup itself, after it
     has read what the verdict was.
     """
+    directory = cgroup.ref.path.rpartition("/")[2]
+    if directory != f"{name}.scope":
+        return False
     try:
         fcntl.flock(cgroup.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -21,7 +27,7 @@ def remove_leftover(parent: Cgroup, cgroup: Cgroup) -> bool:
     try:
         if cgroup.read_populated():
             return False
-        parent.remove_child(cgroup.ref.path.rpartition("/")[2])
+        parent.remove_child(directory)
     except CgoomError:
         return False  # gone already, or it has children of its own: somebody else's to tidy
     finally:

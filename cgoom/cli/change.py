@@ -113,7 +113,7 @@ def kill(name: str, force: bool, as_json: bool) -> None:
         require_killable(managed.workload, force, read_path_of(host.in_force.daemon_pid), read_path_of(os.getpid()))
         record = kill_as_whole(host, managed)
         if managed.workload.origin == Origin.LAUNCHED and record.outcome != Outcome.FAILED:
-            _remove_unless_launcher(host, managed.cgroup)
+            _remove_unless_launcher(host, managed)
     try:
         History(host.layout.state_dir).append(record)
     except CgoomError as error:
@@ -201,10 +201,10 @@ def _make_record(host: Host, managed: Managed) -> Record:
     )
 
 
-def _remove_unless_launcher(host: Host, cgroup: Cgroup) -> None:
+def _remove_unless_launcher(host: Host, managed: Managed) -> None:
     """A launcher removes its own cgroup; of one that was left behind nobody else would."""
-    with open_cgroup(host.root.fd, cgroup.ref.path.rpartition("/")[0]) as parent:
-        remove_leftover(parent, cgroup)
+    with open_cgroup(host.root.fd, managed.workload.ref.path.rpartition("/")[0]) as parent:
+        remove_leftover(parent, managed.cgroup, managed.workload.name)
 
 
 def _usec_since(begun_nsec: int) -> int:
