@@ -19,6 +19,7 @@ from cgoom.model import (
     Candidate,
     Decision,
     Flight,
+    HostMemory,
     Kill,
     KillAction,
     Level,
@@ -62,6 +63,12 @@ def wants_victim(policy: Policy, state: State, snapshot: Snapshot) -> bool:
     if state.flight is not None or state.held or not _rungs(policy, raw):
         return False
     return not _is_cooling(policy, state, snapshot)
+
+
+def is_calm(policy: Policy, state: State, memory: HostMemory) -> bool:
+    """Whether `decide` would do nothing but ask for the next sample: what an idle host is nearly always in for."""
+    calm = state.level == Level.OK and state.flight is None and state.settled_usec is None
+    return calm and raw_level(policy.host, memory) == Level.OK
 
 
 def conclude(state: State, outcome: Outcome, now_usec: int) -> State:

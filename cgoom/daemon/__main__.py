@@ -12,7 +12,7 @@ import sys
 from cgoom.act.execute import DryExecutor, RealExecutor
 from cgoom.core.match import Scope
 from cgoom.daemon.ledger import Ledger
-from cgoom.daemon.loop import Loop, Parts, is_systemd
+from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.preflight import freeze_garbage, raise_file_limit, raise_own_importance, read_own_cgroup
 from cgoom.daemon.sources import Sources
@@ -86,7 +86,6 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
         hybrid=mount.hybrid,
         fill_bytes_per_sec=measure_fill_rate(),
         policy_path=policy_path,
-        sweeps=not is_systemd(),
     )
     findings = [*raise_own_importance(root, own_path), *sources.arm_pressure()]
     for finding in findings:

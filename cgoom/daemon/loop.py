@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -10,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from cgoom.act.execute import Answer, Executor
 from cgoom.act.leftover import remove_leftover
-from cgoom.core.decide import STUCK_USEC, conclude, decide, wants_victim
+from cgoom.core.decide import STUCK_USEC, conclude, decide, is_calm, wants_victim
 from cgoom.core.match import Scope
+from cgoom.core.pace import next_sample_usec
 from cgoom.daemon.docket import find_considered, find_first_equals
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.notify import Notifier
@@ -58,7 +58,6 @@ class Parts:
     hybrid: bool
     fill_bytes_per_sec: int
     policy_path: str
-    sweeps: bool  # empty cgroups without a launcher are ours to remove (systemd removes its own scopes)
 
 
 class Loop:
@@ -99,9 +98,13 @@ class Loop:
     def _decide(self) -> None:
         parts, policy = self._parts, self._policy
         flight = self._state.flight
+        memory, now_usec = parts.meminfo.read(), read_monotonic_usec()
+        if is_calm(policy, self._state, memory):
+            self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
+            return
         snapshot = Snapshot(
-            now_usec=read_monotonic_usec(),
-            memory=parts.meminfo.read(),
+            now_usec=now_usec,
+            memory=memory,
             fill_bytes_per_sec=parts.fill_bytes_per_sec,
             victim_populated=None if flight is None else self._read_populated(flight.workload.ref),
         )
@@ -212,7 +215,9 @@ class Loop:
         for change in changes:
             if change.kind == ChangeKind.KERNEL_KILL:
                 self._record_kernel_kill(change)
-            elif change.kind == ChangeKind.EMPTIED or (change.kind == ChangeKind.APPEARED and self._parts.sweeps):
+            elif change.kind == ChangeKind.ENDED:
+                self._state = replace(self._state, stuck=self._state.stuck - {change.workload.ref})
+            else:
                 self._sweep(change)
 
     def _record_kernel_kill(self, change: Change) -> None:
@@ -226,11 +231,11 @@ class Loop:
 
     def _sweep(self, change: Change) -> None:
         member = self._parts.tree.find(change.workload.ref)
-        if member is None or member.populated or not self._parts.sweeps or change.workload.origin != Origin.LAUNCHED:
+        if member is None or member.populated or change.workload.origin != Origin.LAUNCHED:
             return
         try:
             with open_cgroup(self._parts.root_fd, change.workload.ref.path.rpartition("/")[0]) as parent:
-                remove_leftover(parent, member.cgroup)
+                remove_leftover(parent, member.cgroup, member.workload.name)
         except CgoomError:
             return  # the slice is gone, and with it what was to be removed
 
@@ -289,8 +294,3 @@ class Loop:
 def read_monotonic_usec() -> int:
     """CLOCK_MONOTONIC in microseconds: the only clock of decisions."""
     return time.monotonic_ns() // 1000
-
-
-def is_systemd() -> bool:
-    """Whether systemd is PID 1 (sd_booted(3))."""
-    return os.path.isdir("/run/systemd/system")
