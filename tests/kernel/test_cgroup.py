@@ -129,7 +129,7 @@ def test_a_count_is_digits(root: Cgroup, tmp_path: Path, text: str) -> None:
         root.read_memory_current()
 
 
-def test_a_controller_that_is_off(root: Cgroup) -> None:
+def test_b14_a_controller_that_is_off(root: Cgroup) -> None:
     assert root.read_memory_current() is None
     assert root.read_memory_swap_current() is None
     assert root.read_memory_stat() == {}

@@ -26,7 +26,7 @@ HugePages_Total:       0
 """
 
 
-def test_valid() -> None:
+def test_b17_valid() -> None:
     memory = parse_meminfo(VALID)
     assert memory == HostMemory(32495256 * 1024, 21777088 * 1024, 8388604 * 1024, 7604 * 1024)
     assert memory.swap_total_bytes - memory.swap_free_bytes == 8582144000
@@ -57,7 +57,7 @@ def test_no_swap() -> None:
         VALID.replace(b"MemTotal:", b"xMemTotal:"),
     ],
 )
-def test_invalid(text: bytes) -> None:
+def test_b17_invalid(text: bytes) -> None:
     with pytest.raises(FormatError, match="/proc/meminfo: "):
         parse_meminfo(text)
 

@@ -29,7 +29,7 @@ HOSTILE = [b"foo) Z ", b"()()()())))(((()))()()", b"", b'   "\n\n    ', b": - )"
 
 
 @pytest.mark.parametrize("comm", HOSTILE)
-def test_hostile_names(comm: bytes) -> None:
+def test_b3_hostile_names(comm: bytes) -> None:
     stat = parse_stat(b"42 (" + comm + b") " + TAIL, "/proc/42/stat")
     assert stat == ProcStat(comm.decode("utf-8", "replace"), "S", 3, 11, 777)
 
@@ -47,7 +47,7 @@ def test_one_error(text: bytes) -> None:
         parse_stat(text, "x")
 
 
-def test_a_zombie_with_threads_is_alive() -> None:
+def test_b3_a_zombie_with_threads_is_alive() -> None:
     line = (
         b"777295 (zombiemem) Z 773303 777295 773303 34817 777295 4227084 262 0 1 0 18 121 0 0 20 0 2 0 669506 0 0"
         b" 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
@@ -100,7 +100,7 @@ def test_the_command_line() -> None:
         assert read_cmdline(pid) == "/bin/sh -c echo; read line two words  caf\ufffd"
 
 
-def test_a_long_command_line_is_cut_within_a_character() -> None:
+def test_b4_a_long_command_line_is_cut_within_a_character() -> None:
     with shell_with(b"\xc3\xa9" * 5000) as pid:
         cmdline = read_cmdline(pid)
     assert len(cmdline) < 4096

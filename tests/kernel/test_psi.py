@@ -16,7 +16,7 @@ full avg10=4.44 avg60=5.55 avg300=6.66 total=18446744073709551615
 EXPERIMENTAL = "aggr 316016073\nsome 0.00 0.03 0.05\nfull 0.00 0.03 0.05\n"
 
 
-def test_upstream() -> None:
+def test_b14_upstream() -> None:
     assert parse_pressure(UPSTREAM) == Pressure(
         PressureLine(1.11, 2.22, 3.33, 1234), PressureLine(4.44, 5.55, 6.66, 2**64 - 1)
     )
@@ -41,7 +41,7 @@ def test_no_full_line() -> None:
         UPSTREAM.replace("1.11", "\u0661.11"),
     ],
 )
-def test_other_shapes_are_an_error(text: str) -> None:
+def test_b14_other_shapes_are_an_error(text: str) -> None:
     with pytest.raises(FormatError, match=r"^m: unexpected line"):
         parse_pressure(text, "m")
 

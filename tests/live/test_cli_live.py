@@ -103,7 +103,7 @@ def test_a_refused_priority_changes_nothing(scene: Scene) -> None:
     assert read_names(scene) == ["batch", "web", "db"]
 
 
-def test_kill_ends_the_whole_workload_and_leaves_verdict_and_record(
+def test_b11_kill_without_a_pids_controller_leaves_verdict_and_record(
     scene: Scene, crowd: dict[str, subprocess.Popen[bytes]]
 ) -> None:
     with open_cgroup(str(scene.slice / "batch.scope")) as held:
