@@ -23,5 +23,6 @@ def daemon(path: str | None, dry_run: bool) -> None:
     os.write(fd, encode_policy(policy).encode())
     os.lseek(fd, 0, os.SEEK_SET)
     where = os.path.abspath(path or DEFAULT_FILE)
+    # -P: root runs the installed package, not what lies in the current directory.
     mode = "dry" if dry_run else "real"
-    os.execv(sys.executable, [sys.executable, "-m", "cgoom.daemon", str(fd), where, mode])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "cgoom.daemon", str(fd), where, mode])  # noqa: S606

@@ -22,7 +22,7 @@ class Reload:
         """Start to compile the file. Raises OSError when no process can be had."""
         self._path = path
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "cgoom", "policy", "show", "--json", path],
+            [sys.executable, "-P", "-m", "cgoom", "policy", "show", "--json", path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
