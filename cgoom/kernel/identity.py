@@ -102,13 +102,15 @@ def write_verdict(fd: int, text: str) -> None:
 
 
 def read_verdict(fd: int) -> str | None:
-    """The verdict; None: nobody passed one. It can be read through a held descriptor after the cgroup was removed.
+    """The verdict; None: nobody passed one, or it was taken back (empty).
+
+    It can be read through a held descriptor after the cgroup was removed.
 
     Raises NotPermittedError, KernelError.
     """
     with kernel_errors("verdict"):
         value = _read(fd, _VERDICT)
-    return None if value is None else value[:VERDICT_SIZE].decode("utf-8", "replace")
+    return None if not value else value[:VERDICT_SIZE].decode("utf-8", "replace")
 
 
 def _read(fd: int, name: str) -> bytes | None:

@@ -33,6 +33,8 @@ class Managed:
 def read_workload(cgroup: Cgroup, slice_name: str, scope: Matcher) -> Workload | None:
     """What this cgroup is worth, or None where it is not a workload (yet: a launch writes the identity last)."""
     path = cgroup.ref.path
+    if path == slice_name:
+        return None  # everybody's: no rule may make one workload of all
     if path.startswith(slice_name + "/"):
         identity = read_identity(cgroup.fd) if path.count("/") == 1 else None
         if identity is None:

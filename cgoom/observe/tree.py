@@ -7,12 +7,11 @@ kernel sends for these files since Linux 4.6). A lost event (queue overflow, no 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cgoom.errors import CgoomError, GoneError, KernelError
+from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MODIFY, IN_Q_OVERFLOW, Event, Inotify
 from cgoom.model import CgroupRef, Workload
@@ -45,7 +44,7 @@ class Member:
     workload: Workload
     populated: bool
     memory_events: dict[str, int]
-    watches: list[int] = field(default_factory=list)
+    watches: dict[str, int] = field(default_factory=dict)  # control file -> watch
 
 
 class Tree:
@@ -58,6 +57,8 @@ class Tree:
         self._ranks: dict[int, dict[str, Member]] = {}  # priority -> path -> member
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
         self._parents: dict[int, str] = {}  # watch of a directory -> its path
+        self._watched: set[str] = set()  # the same paths
+        self._protected: set[str] = set()  # paths of protected workloads
         self.blind = False  # not everything could be watched: rescan before a decision
 
     @property
@@ -78,6 +79,10 @@ class Tree:
         for priority in sorted(self._ranks, reverse=True):
             yield list(self._ranks[priority].values())
 
+    def shields(self, path: str) -> bool:
+        """Whether a protected workload is somewhere below this cgroup."""
+        return any(protected.startswith(path + "/") for protected in self._protected)
+
     def find(self, ref: CgroupRef) -> Member | None:
         """The member of this identity; None when it is gone or another cgroup has taken its path."""
         member = self._members.get(ref.path)
@@ -94,10 +99,11 @@ class Tree:
         for wd in list(self._parents):
             self._inotify.remove(wd)
         self._parents.clear()
+        self._watched.clear()
         changes = []
         for path in list(self._members):
             changes += self._look(path)
-        return changes + self._watch_parent("")
+        return changes + self._look("")
 
     def drain(self) -> list[Change]:
         """Take every event that is there, without blocking."""
@@ -121,11 +127,27 @@ class Tree:
         return self._look(child_path(parent, event.name))
 
     def _look(self, path: str) -> list[Change]:
-        """Bring the view of one path in line with what is there now."""
+        """Bring the view of one path, and of what is newly seen below it, in line with what is there now.
+
+        Without recursion: whoever may create cgroups decides how deep they are.
+        """
+        changes: list[Change] = []
+        pending = [path]
+        while pending:
+            looked_at = pending.pop()
+            changes += self._look_at(looked_at)
+            if looked_at not in self._watched and is_parent(looked_at, self._slice_name, self._scope):
+                pending += self._watch_parent(looked_at)
+        return changes
+
+    def _look_at(self, path: str) -> list[Change]:
         try:
             cgroup = open_cgroup(self._root.fd, path)
-        except CgoomError:
+        except GoneError:
             return self._forget(path)
+        except CgoomError:  # no descriptor left, for example: what is known stays known
+            self.blind = True
+            return []
         known = self._members.get(path)
         changes: list[Change] = []
         if known is not None and known.workload.ref != cgroup.ref:
@@ -138,13 +160,12 @@ class Tree:
             self._unrank(known)
             known.workload = workload
             self._rank(known)
-            return changes + self._refresh(path)
-        if workload is None:
+            self._arm(known)
+            changes += self._refresh(path)
+        elif workload is None:
             cgroup.close()
         else:
             changes += self._admit(cgroup, workload)
-        if is_parent(path, self._slice_name, self._scope):
-            changes += self._watch_parent(path)
         return changes
 
     def _admit(self, cgroup: Cgroup, workload: Workload) -> list[Change]:
@@ -152,18 +173,25 @@ class Tree:
         member = Member(cgroup, workload, True, {})
         self._members[path] = member
         self._rank(member)
-        for name in ("cgroup.events", "memory.events"):
-            wd = self._watch(f"/proc/self/fd/{cgroup.fd}/{name}", IN_MODIFY)
-            if wd is not None:
-                member.watches.append(wd)
-                self._files[wd] = path
+        self._arm(member)
         try:
             member.memory_events = cgroup.read_memory_events()
             member.populated = cgroup.read_populated()
         except GoneError:
             self._forget(path)
             return []
+        except CgoomError:
+            self.blind = True
         return [Change(ChangeKind.APPEARED, workload)]
+
+    def _arm(self, member: Member) -> None:
+        """Watch the two event files, those that are not watched yet."""
+        for name in ("cgroup.events", "memory.events"):
+            if name not in member.watches:
+                wd = self._watch(f"/proc/self/fd/{member.cgroup.fd}/{name}", IN_MODIFY)
+                if wd is not None:
+                    member.watches[name] = wd
+                    self._files[wd] = member.workload.ref.path
 
     def _refresh(self, path: str) -> list[Change]:
         """Read what the control files of a workload say now."""
@@ -173,6 +201,9 @@ class Tree:
             populated = member.cgroup.read_populated()
         except GoneError:
             return self._forget(path)
+        except CgoomError:
+            self.blind = True
+            return []
         changes: list[Change] = []
         if memory_events.get("oom_kill", 0) > member.memory_events.get("oom_kill", 0):
             own_limit = memory_events.get("oom", 0) > member.memory_events.get("oom", 0)
@@ -183,14 +214,15 @@ class Tree:
         return changes
 
     def _forget(self, path: str) -> list[Change]:
-        for wd in [wd for wd, parent in self._parents.items() if parent == path or parent.startswith(path + "/")]:
-            self._inotify.remove(wd)
-            del self._parents[wd]
+        if path in self._watched:
+            for wd in [wd for wd, parent in self._parents.items() if parent == path or parent.startswith(path + "/")]:
+                self._inotify.remove(wd)
+                self._watched.discard(self._parents.pop(wd))
         member = self._members.pop(path, None)
         if member is None:
             return []
         self._unrank(member)
-        for wd in member.watches:
+        for wd in member.watches.values():
             self._inotify.remove(wd)
             del self._files[wd]
         member.cgroup.close()
@@ -198,29 +230,34 @@ class Tree:
 
     def _rank(self, member: Member) -> None:
         self._ranks.setdefault(member.workload.priority, {})[member.workload.ref.path] = member
+        if member.workload.protect:
+            self._protected.add(member.workload.ref.path)
 
     def _unrank(self, member: Member) -> None:
+        self._protected.discard(member.workload.ref.path)
         equals = self._ranks[member.workload.priority]
         del equals[member.workload.ref.path]
         if not equals:
             del self._ranks[member.workload.priority]
 
-    def _watch_parent(self, path: str) -> list[Change]:
-        """Watch a directory first and list it afterwards, so that nothing appears unseen in between."""
+    def _watch_parent(self, path: str) -> list[str]:
+        """Watch a directory first and list it afterwards, so that nothing appears unseen in between.
+
+        The paths of the children that are not workloads yet.
+        """
         try:
             with open_cgroup(self._root.fd, path) as cgroup:
                 wd = self._watch(f"/proc/self/fd/{cgroup.fd}", IN_CREATE | IN_DELETE | IN_ATTRIB)
                 if wd is not None:
                     self._parents[wd] = path
+                    self._watched.add(path)
                 names = cgroup.child_names()
         except GoneError:
             return []
-        changes: list[Change] = []
-        for name in names:
-            below = child_path(path, name)
-            if below not in self._members:
-                changes += self._look(below)
-        return changes
+        except CgoomError:
+            self.blind = True
+            return []
+        return [below for name in names if (below := child_path(path, name)) not in self._members]
 
     def _watch(self, path: str, mask: int) -> int | None:
         """A watch; None where the file is not there (hybrid: no memory.events) and where no watch is left (blind)."""
@@ -228,8 +265,6 @@ class Tree:
             return self._inotify.add(path, mask)
         except GoneError:
             return None
-        except KernelError as error:
-            if getattr(error.__cause__, "errno", None) != errno.ENOSPC:
-                raise
+        except CgoomError:
             self.blind = True
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cgoom.errors import GoneError
+from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import Cgroup
 from cgoom.model import Usage
 
@@ -17,7 +17,10 @@ FREEABLE_KEYS = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetab
 
 
 def read_usage(cgroup: Cgroup, hybrid: bool) -> Usage | None:
-    """Bytes that the workload holds; None when it is gone. On a hybrid host: the sum over its processes."""
+    """Bytes that the workload holds; None when it is gone, or the kernel does not tell (a threaded cgroup).
+
+    On a hybrid host: the sum over its processes.
+    """
     try:
         current_bytes = None if hybrid else cgroup.read_memory_current()
         if current_bytes is None:
@@ -25,7 +28,7 @@ def read_usage(cgroup: Cgroup, hybrid: bool) -> Usage | None:
         stat = cgroup.read_memory_stat()
         freeable_bytes = sum(stat.get(key, 0) for key in FREEABLE_KEYS)
         return Usage(current_bytes, freeable_bytes + (cgroup.read_memory_swap_current() or 0))
-    except GoneError:
+    except CgoomError:
         return None
 
 
