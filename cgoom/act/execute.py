@@ -59,7 +59,10 @@ class RealExecutor:
                 continue  # ended by itself meanwhile, which is what was asked for
             finally:
                 os.close(pidfd)
-        return Answer(Outcome.DONE if sent else Outcome.GONE, f"{sent} processes")
+        if not sent and not _is_populated(cgroup):
+            return Answer(Outcome.GONE)
+        # Nobody may have been reached (they fork and exit faster than we list): then the grace ends in the kill.
+        return Answer(Outcome.DONE, f"{sent} processes")
 
     def kill(self, cgroup: Cgroup, verdict: str) -> Answer:
         """One write to `cgroup.kill`: the whole subtree, forks in flight included.
@@ -71,6 +74,8 @@ class RealExecutor:
         try:
             cgroup.write_kill()
         except CgoomError as error:
+            with suppress(CgoomError):
+                write_verdict(cgroup.fd, "")  # it lives on: nobody shall be told otherwise
             return _failed(error)
         return Answer(Outcome.DONE)
 
@@ -117,10 +122,20 @@ def _open_listed(cgroup: Cgroup) -> list[int]:
             opened[pid] = open_pidfd(pid)
         except CgoomError:
             continue  # gone since it was listed
-    listed = frozenset(cgroup.read_procs_recursive()) if opened else frozenset()
+    try:
+        listed = frozenset(cgroup.read_procs_recursive()) if opened else frozenset()
+    except CgoomError:
+        listed = frozenset()
     for pid in opened.keys() - listed:
         os.close(opened.pop(pid))
     return list(opened.values())
+
+
+def _is_populated(cgroup: Cgroup) -> bool:
+    try:
+        return cgroup.read_populated()
+    except GoneError:
+        return False
 
 
 def _failed(error: CgoomError) -> Answer:

@@ -22,6 +22,7 @@ from cgoom.model import (
     HostMemory,
     Kill,
     KillAction,
+    Ladder,
     Level,
     Outcome,
     Policy,
@@ -30,6 +31,7 @@ from cgoom.model import (
     State,
     TermAction,
     Why,
+    Workload,
 )
 from cgoom.units import render_time
 
@@ -42,7 +44,10 @@ def decide(policy: Policy, state: State, snapshot: Snapshot) -> Decision:
     """What to do about this snapshot, and what to remember for the next. Pure: time is `snapshot.now_usec`."""
     level = detect(policy.host, state.level, snapshot.memory)
     says = _tell_level(policy, state.level, level, snapshot)
-    state = replace(state, level=level, held=state.held and level != Level.OK)
+    if level == Level.OK:
+        # A new shortage is a new chance: what would not die then may have been a slow disk.
+        state = replace(state, held=False, stuck=frozenset())
+    state = replace(state, level=level)
     state, landing = _land(state, snapshot)
     says += landing
     if state.flight is not None:
@@ -81,6 +86,11 @@ def conclude(state: State, outcome: Outcome, now_usec: int) -> State:
     if outcome == Outcome.GONE:
         return replace(landed, settled_usec=now_usec, relieved=False)
     return replace(landed, stuck=state.stuck | {state.flight.workload.ref})
+
+
+def longest_grace(ladder: Ladder, workload: Workload) -> int:
+    """The longest time that a SIGTERM leaves to a workload, in microseconds, whichever level sent it."""
+    return max((_grace(rung, workload.grace_usec) for rung in (*ladder.warn, *ladder.kill)), default=0)
 
 
 def _tell_level(policy: Policy, previous: Level, level: Level, snapshot: Snapshot) -> tuple[str, ...]:

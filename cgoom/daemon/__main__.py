@@ -16,7 +16,7 @@ from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.preflight import freeze_garbage, raise_file_limit, raise_own_importance, read_own_cgroup
 from cgoom.daemon.sources import Sources
-from cgoom.errors import CgoomError
+from cgoom.errors import CgoomError, KernelError
 from cgoom.kernel.cgroup import find_mount, open_cgroup
 from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.meminfo import MemInfo
@@ -70,7 +70,7 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
         Stage(layout.run_dir),
         journal,
         read_boot_id(),
-        f"cgoom daemon (pid {os.getpid()})",
+        "cgoom daemon --dry-run" if dry_run else "cgoom daemon",
     )
     parts = Parts(
         tree=tree,
@@ -80,7 +80,7 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
         ledger=ledger,
         journal=journal,
         notifier=Notifier(),
-        publish=lambda chosen: _publish(layout, chosen),
+        publish=lambda chosen: _publish(layout, journal, chosen),
         root_fd=root.fd,
         own_path=own_path,
         hybrid=mount.hybrid,
@@ -102,13 +102,21 @@ def _read_all(fd: int) -> str:
     return text.decode("utf-8", "strict")
 
 
-def _publish(layout: Layout, policy: Policy) -> None:
-    """The policy in force, for `cgoom status`: written beside and renamed, so that nobody reads half of it."""
-    path = os.path.join(layout.run_dir, POLICY_FILE)
+def _publish(layout: Layout, journal: Journal, policy: Policy) -> None:
+    """The policy in force, for `cgoom status`; a full /run is no reason to end."""
+    try:
+        _write_policy(os.path.join(layout.run_dir, POLICY_FILE), encode_policy(policy).encode())
+    except CgoomError as error:
+        journal.write(Severity.WARNING, f"`cgoom status` shows an older policy: {error.message}")
+
+
+def _write_policy(path: str, text: bytes) -> None:
+    """Written beside and renamed, so that nobody reads half of it."""
     with kernel_errors(path):
         fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, encode_policy(policy).encode())
+            if os.write(fd, text) != len(text):
+                raise KernelError(f"{path}: written in part", "free space there")
         finally:
             os.close(fd)
         os.rename(path + ".new", path)

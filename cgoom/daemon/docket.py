@@ -43,15 +43,19 @@ def _look_at(host: Host, policy: Policy, equals: list[Member]) -> Iterator[Candi
         yield Candidate(member.workload, read_usage(member.cgroup, host.hybrid) if needed else None)
 
 
-def find_considered(host: Host, policy: Policy) -> list[Considered]:
-    """The first of the order, for the record."""
-    return explain(policy, islice(_candidates(host), CONSIDERED_LIMIT))
-
-
-def _candidates(host: Host) -> Iterator[Candidate]:
-    for member in host.tree.members():
-        yield Candidate(member.workload, None, _skip(host, member))
+def find_considered(host: Host, policy: Policy, seen: tuple[Candidate, ...]) -> list[Considered]:
+    """The first of the order, for the record: those that the decision saw, as it saw them, then the next ones."""
+    known = {candidate.workload.ref for candidate in seen}
+    others = (
+        Candidate(member.workload, None, _skip(host, member))
+        for member in host.tree.members()
+        if member.workload.ref not in known
+    )
+    return explain(policy, [*seen, *islice(others, CONSIDERED_LIMIT)], CONSIDERED_LIMIT)
 
 
 def _skip(host: Host, member: Member) -> str:
-    return skip_reason(member.workload, host.own_path, member.populated)
+    reason = skip_reason(member.workload, host.own_path, member.populated)
+    if not reason and host.tree.shields(member.workload.ref.path):
+        return "something protected runs below it"
+    return reason

@@ -25,8 +25,12 @@ from cgoom.record.journal import Journal, Severity
 from cgoom.record.stage import Stage
 from cgoom.units import render_size, render_time
 
-# Records kept in memory while the disk takes none; chosen: hours of kills, some hundred KiB.
-UNSAVED_LIMIT = 256
+# Records that wait for the disk; chosen: hours of kills, some hundred KiB.
+PENDING_LIMIT = 256
+# Microseconds between two tries to write what the disk refused; chosen: an administrator frees space, not we.
+RETRY_USEC = 5_000_000
+# What an open record says of its end.
+UNKNOWN_END = "the daemon ended before it knew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Entry:
     record: Record
     slot: int | None
     begun_usec: int
+    uncertain: bool = False  # the history may have it already
 
 
 class Ledger:
@@ -52,9 +57,10 @@ class Ledger:
 
     def __init__(self, history: History, stage: Stage, journal: Journal, boot_id: str, by: str) -> None:
         self._history, self._stage, self._journal = history, stage, journal
-        self._boot_id, self._by = boot_id, by
+        self._boot_id, self.by = boot_id, by
         self._open: dict[CgroupRef, Entry] = {}
-        self._unsaved: list[Entry] = []
+        self._pending: list[Entry] = []
+        self._retry_at_usec = 0
 
     def draft(self, seen: Seen, candidate: Candidate, why: Why, kind: str) -> Record:
         """A new record, not yet kept anywhere."""
@@ -65,7 +71,7 @@ class Ledger:
             boot_id=self._boot_id,
             time_usec=time_usec,
             kind=kind,
-            by="the kernel" if kind == "kernel-oom" else self._by,
+            by="the kernel" if kind == "kernel-oom" else self.by,
             level=seen.level,
             victim=candidate.workload,
             usage_bytes=usage.current_bytes if usage else None,
@@ -75,7 +81,7 @@ class Ledger:
             candidates=seen.candidates,
             steps=(),
             outcome=Outcome.FAILED,
-            note="the daemon ended before it knew",
+            note=UNKNOWN_END,
         )
 
     def open_entry(self, record: Record, begun_usec: int) -> None:
@@ -87,6 +93,15 @@ class Ledger:
         """The open record of this victim."""
         entry = self._open.get(ref)
         return entry.record if entry else None
+
+    def renew(self, ref: CgroupRef, seen: Seen, shortage: str) -> None:
+        """A request became a kill: what was short then is why. Who was chosen, and why, stays as it was decided."""
+        self._update(
+            ref,
+            lambda record: replace(
+                record, level=seen.level, memory=seen.memory, why=replace(record.why, shortage=shortage)
+            ),
+        )
 
     def add_considered(self, ref: CgroupRef, considered: Iterable[Considered]) -> None:
         """Who else there was; told after the act."""
@@ -100,41 +115,66 @@ class Ledger:
             self._update(ref, lambda record: replace(record, steps=(*record.steps, step)))
 
     def close_entry(self, ref: CgroupRef, outcome: Outcome, note: str, available_bytes: int | None) -> None:
-        """The end is known: one line to the journal, one to the history, then the slot is free again."""
+        """The end is known: one line to the journal, and the record waits for `flush`."""
         entry = self._open.pop(ref, None)
         if entry is None:
             return
         entry.record = replace(entry.record, outcome=outcome, note=note, available_after_bytes=available_bytes)
         failed = outcome in (Outcome.FAILED, Outcome.REFUSED)
         self._journal.write(Severity.ERR if failed else Severity.NOTICE, render_line(entry.record))
-        self._save(entry)
+        self._keep(entry)
 
     def append(self, record: Record) -> None:
         """A record that is complete from the beginning: something that the kernel did."""
         self._journal.write(Severity.WARNING, render_line(record))
-        self._save(Entry(record, self._stage.open_slot(record), 0))
+        self._keep(Entry(record, self._stage.open_slot(record), 0))
 
     def recover(self, resume: Callable[[Record], bool]) -> None:
         """Take over what an earlier daemon left. `resume` says whether that victim is still to be dealt with."""
         if self._stage.broken:
             self._journal.write(Severity.ERR, f"{self._stage.broken} staged records could not be read")
         for slot, record in self._stage.read_leftovers():
-            entry = Entry(record, slot, time.monotonic_ns() // 1000)
-            if self._is_kept(record):
-                self._stage.clear(slot)
-            elif record.boot_id == self._boot_id and record.kind == "shortage" and resume(record):
-                self._open[record.victim.ref] = entry
-            else:
-                entry.record = _conclude_leftover(record, record.boot_id == self._boot_id)
+            entry = Entry(record, slot, time.monotonic_ns() // 1000, uncertain=True)
+            if record.note != UNKNOWN_END:  # complete, only the disk was missing
+                self._keep(entry)
+                continue
+            same_boot = record.boot_id == self._boot_id
+            self._open[record.victim.ref] = entry
+            if not (same_boot and resume(record)):
+                del self._open[record.victim.ref]
+                entry.record = _conclude_leftover(entry.record, same_boot)
                 self._journal.write(Severity.NOTICE, render_line(entry.record))
-                self._save(entry)
+                self._keep(entry)
 
-    def retry(self) -> None:
-        """Try again to append what the disk did not take."""
-        unsaved, self._unsaved = self._unsaved, []
-        for entry in unsaved:
-            if not self._is_kept(entry.record):
-                self._save(entry)
+    def due_usec(self) -> int | None:
+        """When `flush` has something to do; None: nothing waits."""
+        return self._retry_at_usec if self._pending else None
+
+    def flush(self, now_usec: int) -> None:
+        """Write one record to the history. It may wait for the disk, so only call it when nobody has to die."""
+        if not self._pending or now_usec < self._retry_at_usec:
+            return
+        entry = self._pending[0]
+        try:
+            # A failed append, or an earlier daemon, may have written the line all the same.
+            if not (entry.uncertain and self._history.has(entry.record.record_id)):
+                self._history.append(entry.record)
+        except CgoomError as error:
+            if not entry.uncertain:
+                text = f"history {entry.record.record_id} is not written yet: {error.message}"
+                self._journal.write(Severity.ERR, text)
+            entry.uncertain = True
+            self._retry_at_usec = now_usec + RETRY_USEC
+            return
+        del self._pending[0]
+        if entry.slot is not None:
+            self._stage.clear(entry.slot)
+
+    def flush_all(self) -> None:
+        """Write what can be written, for the end of the daemon; the rest stays in the stage."""
+        self._retry_at_usec = 0
+        while self._pending and not self._retry_at_usec:
+            self.flush(time.monotonic_ns() // 1000)
 
     def _update(self, ref: CgroupRef, change: Callable[[Record], Record]) -> None:
         entry = self._open.get(ref)
@@ -143,23 +183,14 @@ class Ledger:
             if entry.slot is not None:
                 self._stage.update(entry.slot, entry.record)
 
-    def _save(self, entry: Entry) -> None:
+    def _keep(self, entry: Entry) -> None:
+        """The record is complete: into the stage at once, into the history when there is time."""
         if entry.slot is not None:
             self._stage.update(entry.slot, entry.record)
-        try:
-            self._history.append(entry.record)
-        except CgoomError as error:
-            self._journal.write(Severity.ERR, f"history {entry.record.record_id} is not written yet: {error.message}")
-            self._unsaved = [*self._unsaved, entry][-UNSAVED_LIMIT:]
-            return
-        if entry.slot is not None:
-            self._stage.clear(entry.slot)
-
-    def _is_kept(self, record: Record) -> bool:
-        try:
-            return self._history.has(record.record_id)
-        except CgoomError:
-            return False
+        if len(self._pending) < PENDING_LIMIT:
+            self._pending.append(entry)
+        else:
+            self._journal.write(Severity.ERR, f"history {entry.record.record_id} is lost: too many wait for the disk")
 
 
 def render_line(record: Record) -> str:

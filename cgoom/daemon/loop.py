@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from cgoom.act.execute import Answer, Executor
 from cgoom.act.leftover import remove_leftover
-from cgoom.core.decide import STUCK_USEC, conclude, decide, is_calm, wants_victim
+from cgoom.core.decide import STUCK_USEC, conclude, decide, is_calm, longest_grace, wants_victim
+from cgoom.core.detect import raw_level
+from cgoom.core.eligible import skip_reason
 from cgoom.core.match import Scope
 from cgoom.core.pace import next_sample_usec
 from cgoom.daemon.docket import find_considered, find_first_equals
@@ -17,7 +19,7 @@ from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.reload import Reload
 from cgoom.daemon.sources import Source, Sources
-from cgoom.errors import CgoomError, PolicyError
+from cgoom.errors import CgoomError, GoneError, PolicyError
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.model import (
@@ -26,6 +28,7 @@ from cgoom.model import (
     CgroupRef,
     Flight,
     KillAction,
+    Level,
     Origin,
     Outcome,
     Policy,
@@ -39,6 +42,12 @@ from cgoom.observe.tree import Change, ChangeKind, Member, Tree
 from cgoom.observe.usage import read_usage
 from cgoom.record.journal import Journal, Severity
 from cgoom.record.verdict import render_verdict
+
+# Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
+# ignorance costs is less than what scanning without a pause would.
+RESCAN_USEC = 1_000_000
+# Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
+FLUSH_USEC = 2_000_000
 
 
 @dataclass(slots=True)
@@ -69,6 +78,10 @@ class Loop:
         self._reload: Reload | None = None
         self._wake_at_usec = 0
         self._beat_at_usec = 0
+        self._rescan_at_usec = 0
+        self._quiet_at_usec = 0
+        self._seen: tuple[Candidate, ...] = ()
+        self._reload_again = False
         self._told = ""
         self.ending = False
 
@@ -83,12 +96,16 @@ class Loop:
         while not self.ending:
             self.step(parts.sources.wait(self._wake_at_usec - read_monotonic_usec()))
         parts.notifier.send("STOPPING=1")
+        parts.ledger.flush_all()
 
     def step(self, woken: frozenset[Source]) -> None:
         """One turn: the level first, since a kill must not wait for anything else."""
-        if Source.TREE in woken or self._parts.tree.blind:
-            self._take_changes(self._parts.tree.drain() if not self._parts.tree.blind else self._parts.tree.rescan())
+        changes = self._parts.tree.drain() if Source.TREE in woken else []
+        if self._parts.tree.blind and read_monotonic_usec() >= self._rescan_at_usec:
+            changes += self._parts.tree.rescan()
+            self._rescan_at_usec = read_monotonic_usec() + RESCAN_USEC
         self._decide()
+        self._take_changes(changes)
         if Source.SIGNALS in woken:
             self._take_signals()
         if Source.RELOAD in woken:
@@ -111,8 +128,8 @@ class Loop:
         decision = decide(policy, self._state, snapshot)
         says = decision.says
         if wants_victim(policy, decision.next_state, snapshot):
-            found = find_first_equals(parts, policy, decision.next_state.stuck)
-            decision = decide(policy, decision.next_state, replace(snapshot, candidates=found))
+            self._seen = find_first_equals(parts, policy, decision.next_state.stuck)
+            decision = decide(policy, decision.next_state, replace(snapshot, candidates=self._seen))
         self._state = decision.next_state
         self._wake_at_usec = decision.wake_at_usec
         for action in decision.actions:
@@ -149,6 +166,8 @@ class Loop:
 
     def _kill(self, action: KillAction, member: Member, snapshot: Snapshot) -> Answer:
         parts, ref = self._parts, member.workload.ref
+        if parts.ledger.find(ref) is not None and self._state.level == Level.KILL:
+            parts.ledger.renew(ref, Seen(self._state.level, snapshot.memory, 0), action.why.shortage)
         record = parts.ledger.find(ref) or self._open_entry(action.candidate, action.why, member, snapshot)
         answer = parts.executor.kill(member.cgroup, render_verdict(record))
         written_usec = read_monotonic_usec()
@@ -161,7 +180,7 @@ class Loop:
         return answer
 
     def _open_entry(self, candidate: Candidate, why: Why, member: Member, snapshot: Snapshot) -> Record:
-        if candidate.usage is None:
+        if candidate.usage is None and not self._parts.hybrid:  # there it would read every process's maps
             candidate = replace(candidate, usage=read_usage(member.cgroup, self._parts.hybrid))
         seen = Seen(self._state.level, snapshot.memory, len(self._parts.tree))
         record = self._parts.ledger.draft(seen, candidate, why, "shortage")
@@ -169,7 +188,7 @@ class Loop:
         return record
 
     def _add_considered(self, ref: CgroupRef) -> None:
-        considered = find_considered(self._parts, self._policy)
+        considered = find_considered(self._parts, self._policy, self._seen)
         self._parts.ledger.add_considered(ref, considered)
 
     def _land(self, flight: Flight, snapshot: Snapshot) -> None:
@@ -191,25 +210,33 @@ class Loop:
             return False
         try:
             return member.cgroup.read_populated()
-        except CgoomError:
+        except GoneError:
             return False
+        except CgoomError:
+            return True  # not known: then it is not over
 
     def _resume(self, record: Record) -> bool:
-        """Carry out a decision that an earlier daemon had staged; False: its victim is gone."""
-        member = self._parts.tree.find(record.victim.ref)
-        if member is None or not member.populated or self._state.flight is not None:
+        """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
+        parts = self._parts
+        member = parts.tree.find(record.victim.ref)
+        if member is None or self._state.flight is not None or record.by != parts.ledger.by:
             return False
-        asked = [step for step in record.steps if step.what == "term"]
-        killed = any(step.what == "kill" for step in record.steps)
+        if skip_reason(member.workload, parts.own_path, member.populated):
+            return False
+        done = {step.what for step in record.steps}
         now_usec = read_monotonic_usec()
-        if asked and not killed:
-            # The grace ran on while no daemon was there.
-            self._state = replace(self._state, flight=Flight(member.workload, False, now_usec))
+        if "term" in done and "kill" not in done:
+            left_usec = record.time_usec + longest_grace(self._policy.ladder, member.workload) - time.time_ns() // 1000
+            self._state = replace(self._state, flight=Flight(member.workload, False, now_usec + max(0, left_usec)))
             return True
-        answer = self._parts.executor.kill(member.cgroup, render_verdict(record))
-        if answer.outcome == Outcome.DONE:
-            self._state = replace(self._state, flight=Flight(member.workload, True, now_usec + STUCK_USEC))
-        return answer.outcome == Outcome.DONE
+        if "kill" not in done and raw_level(self._policy.host, parts.meminfo.read()) == Level.OK:
+            return False  # it was decided and not begun, and the reason has passed
+        answer = parts.executor.kill(member.cgroup, render_verdict(record))
+        parts.ledger.add_step(record.victim.ref, "kill", now_usec, answer.outcome, "by the next daemon")
+        if answer.outcome != Outcome.DONE:
+            return False
+        self._state = replace(self._state, flight=Flight(member.workload, True, now_usec + STUCK_USEC))
+        return True
 
     def _take_changes(self, changes: list[Change]) -> None:
         for change in changes:
@@ -241,8 +268,11 @@ class Loop:
 
     def _take_signals(self) -> None:
         signos = self._parts.sources.drain_signals()
-        if signal.SIGHUP in signos and self._reload is None:
-            self._start_reload()
+        if signal.SIGHUP in signos:
+            if self._reload is None:
+                self._start_reload()
+            else:
+                self._reload_again = True  # the file may have changed after it was read
         self.ending = self.ending or signal.SIGTERM in signos or signal.SIGINT in signos
 
     def _start_reload(self) -> None:
@@ -271,7 +301,11 @@ class Loop:
             self._take_changes(parts.tree.rescope(Scope(self._policy.workloads)))
             parts.publish(self._policy)
             parts.journal.write(Severity.INFO, f"policy loaded: {parts.policy_path}")
-        parts.notifier.send_ready(read_monotonic_usec(), self._status())
+        if self._reload_again:
+            self._reload_again = False
+            self._start_reload()
+        else:
+            parts.notifier.send_ready(read_monotonic_usec(), self._status())
 
     def _status(self) -> str:
         return f"{len(self._parts.tree)} workloads, level {self._state.level.name.lower()}"
@@ -287,8 +321,23 @@ class Loop:
             if now_usec >= self._beat_at_usec:
                 notifier.send("WATCHDOG=1")
                 self._beat_at_usec = now_usec + notifier.watchdog_usec
-                self._parts.ledger.retry()
             self._wake_at_usec = min(self._wake_at_usec, self._beat_at_usec)
+        self._flush(now_usec)
+
+    def _flush(self, now_usec: int) -> None:
+        """Let a record wait for the disk when nobody has to be killed, but not for ever."""
+        ledger = self._parts.ledger
+        due_usec = ledger.due_usec()
+        if due_usec is None:
+            self._quiet_at_usec = now_usec + FLUSH_USEC
+            return
+        if self._state.flight is None and (self._state.level < Level.KILL or now_usec >= self._quiet_at_usec):
+            ledger.flush(now_usec)
+            due_usec = ledger.due_usec()
+        else:
+            due_usec = self._quiet_at_usec
+        if due_usec is not None:
+            self._wake_at_usec = min(self._wake_at_usec, max(due_usec, now_usec + 1))
 
 
 def read_monotonic_usec() -> int:

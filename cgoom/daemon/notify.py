@@ -7,8 +7,6 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cgoom.units import USEC_PER_SEC
-
 
 class Notifier:
     """Datagrams to the socket that the service manager named, sent without waiting; a lost one is not an error."""
@@ -38,7 +36,3 @@ class Notifier:
     def send_reloading(self, now_usec: int) -> None:
         """A reload has begun."""
         self.send("RELOADING=1", f"MONOTONIC_USEC={now_usec}")
-
-
-# Microseconds between two STATUS lines; chosen: `systemctl status` is read by people.
-STATUS_EVERY_USEC = USEC_PER_SEC

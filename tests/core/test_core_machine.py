@@ -187,6 +187,8 @@ class LivingHost(RuleBasedStateMachine):
         level = naive_level(self.policy.host, book.level, self.memory)
         changed, book.level = level != book.level, level
         book.answered = book.answered and level != Level.OK
+        if level == Level.OK:
+            self.stuck.clear()
         if book.victim is None:
             book.settled_usec = None if level == Level.OK else book.settled_usec
             book.relieved = book.relieved or level < Level.KILL
