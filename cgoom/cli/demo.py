@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from cgoom.cli.demo_stage import Budget, Stage, plan_budget
 from cgoom.cli.demo_view import Curve, Timeline, render_account, render_screen
 from cgoom.cli.errors import write_out
 from cgoom.cli.params import SIZE
-from cgoom.errors import HostError
+from cgoom.errors import HostError, NotPermittedError
 from cgoom.kernel.cgroup import find_mount
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.vmstat import read_oom_kills
@@ -40,6 +41,8 @@ def demo(ctx: click.Context, here: bool, budget: int) -> None:
 
     Without --here the whole machine is filled: for a virtual machine. Exit status 1 when anything went otherwise.
     """
+    if os.geteuid() != 0:
+        raise NotPermittedError("the demo makes cgroups and fills memory", "run it with sudo")
     mount = find_mount()
     if mount.hybrid and not here:
         raise HostError(
@@ -52,7 +55,8 @@ def demo(ctx: click.Context, here: bool, budget: int) -> None:
         f"ignore SIGTERM; the kill threshold is MemAvailable <= {render_size(plan.kill_bytes)}"
     )
     # As for any exception: whoever ends us must not leave the two hogs behind.
-    signal.signal(signal.SIGTERM, lambda signo, _frame: sys.exit(128 + signo))
+    for signo in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signo, lambda received, _frame: sys.exit(128 + received))
     with Stage(mount, plan) as stage:
         ctx.exit(_play(stage, plan, meminfo))
 

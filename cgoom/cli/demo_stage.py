@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,16 +15,20 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from cgoom.cli.demo_view import Curve
-from cgoom.errors import CgoomError, GoneError, HostError
+from cgoom.errors import CgoomError, ConflictError, GoneError, HostError, InputError
 from cgoom.kernel.cgroup import Cgroup, Mount, open_cgroup
 from cgoom.model import Amount, HostMemory, HostPolicy, Policy, Record, Threshold
 from cgoom.observe.usage import read_usage
+from cgoom.place.placement import find_systemd
 from cgoom.policy.render import render_policy
 from cgoom.record.history import History
+from cgoom.units import render_size
 
 SLICE = "cgoomdemo.slice"
 SLOW_MIB_PER_S = 20
 FAST_FACTOR = 3
+# Seconds; chosen: as long as anybody watches a large host fill. Small ones are filled at SLOW_MIB_PER_S.
+FILL_SEC = 60
 # Share of the memory that fast takes at most; chosen: just below what it has when both together reach the threshold,
 # so that it lives on beside what else happens on the host.
 FAST_SHARE = 0.72
@@ -55,21 +60,24 @@ def plan_budget(memory: HostMemory, budget_bytes: int | None) -> Budget:
     """The whole machine under the built-in policy, or `budget_bytes` below what is available now."""
     policy = Policy()
     if budget_bytes is not None:
-        kill_bytes = max(0, memory.available_bytes - budget_bytes)
+        if budget_bytes >= memory.available_bytes:
+            raise InputError(f"{render_size(budget_bytes)} is more than is available", "choose a smaller --budget")
+        kill_bytes = memory.available_bytes - budget_bytes
         warn_bytes = memory.available_bytes - budget_bytes * 3 // 4
         recover_bytes = memory.available_bytes - budget_bytes // 2
         host = HostPolicy(*(_below(each) for each in (warn_bytes, kill_bytes, recover_bytes)))
         policy = Policy(host=host)
     host, total, swap = policy.host, memory.total_bytes, memory.swap_total_bytes
-    full_bytes = budget_bytes or memory.available_bytes + memory.swap_free_bytes
+    full_bytes = budget_bytes if budget_bytes is not None else memory.available_bytes + memory.swap_free_bytes
+    slow_mib_per_s = max(SLOW_MIB_PER_S, full_bytes // _MIB // (1 + FAST_FACTOR) // FILL_SEC)
     return Budget(
         policy=policy,
         full_bytes=full_bytes,
         warn_bytes=host.warn.mem_available.of(total),
         kill_bytes=host.kill.mem_available.of(total),
         swap_kill_bytes=host.kill.swap_free.of(swap),
-        slow_mib_per_s=SLOW_MIB_PER_S,
-        fast_mib_per_s=SLOW_MIB_PER_S * FAST_FACTOR,
+        slow_mib_per_s=slow_mib_per_s,
+        fast_mib_per_s=slow_mib_per_s * FAST_FACTOR,
     )
 
 
@@ -98,21 +106,38 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name, cgroup in self._cgroups.items():
-            with suppress(CgoomError):
-                cgroup.write_kill()
-            with suppress(subprocess.TimeoutExpired):
-                self._running[name].wait(END_LIMIT_SEC)
-            cgroup.close()
+        for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signo, signal.SIG_IGN)  # impatience must not leave the hogs behind
+        workloads = [name for name in self._running if name != "daemon"]
+        for name in workloads:
+            self._end_workload(name)
         if "daemon" in self._running:
             self._running["daemon"].kill()
             self._running["daemon"].wait()
+        # systemd removes its own slice when it likes.
         with suppress(CgoomError), open_cgroup(self._mount.path, "") as root:
-            root.remove_child(SLICE)
+            if not find_systemd(self._mount):
+                root.remove_child(SLICE)
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _end_workload(self, name: str) -> None:
+        """Kill the whole workload and wait for its launcher; one that never got so far is killed alone."""
+        launcher = self._running[name]
+        with suppress(CgoomError):
+            cgroup = self._cgroups.get(name) or self._await_cgroup(name)
+            with cgroup:
+                cgroup.write_kill()
+        try:
+            launcher.wait(END_LIMIT_SEC)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+
     def start(self) -> None:
-        """The daemon, then both workloads. Raises HostError when one of them does not come up."""
+        """The daemon, then both workloads. Raises ConflictError, HostError."""
+        with suppress(GoneError), open_cgroup(self._mount.path, SLICE) as slice_:
+            if slice_.read_populated():
+                raise ConflictError(f"something runs in {SLICE}", "end the other demo first")
         self._start_daemon()
         fast_limit, slow_limit = int(self._plan.full_bytes * FAST_SHARE) // _MIB, self._plan.full_bytes // _MIB
         hog = [sys.executable, "-P", "-m", "cgoom.cli.hog"]
@@ -158,24 +183,29 @@ class Stage:
             file.write(render_policy(self._plan.policy))
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as ready:
             ready.bind(f"{self._directory}/notify")
-            ready.settimeout(START_LIMIT_SEC)
+            ready.settimeout(PAUSE_SEC)
             env = self._env | {"NOTIFY_SOCKET": f"{self._directory}/notify"}
             command = [sys.executable, "-P", "-m", "cgoom", "daemon", "--policy", path]
             self._running["daemon"] = subprocess.Popen(command, env=env)
-            try:
-                ready.recv(4096)
-            except TimeoutError as error:
-                raise HostError("the daemon does not start", "run `cgoom doctor`") from error
+            deadline = time.monotonic() + START_LIMIT_SEC
+            while time.monotonic() < deadline:
+                self.require_daemon()
+                with suppress(TimeoutError):
+                    ready.recv(4096)
+                    return
+        raise HostError("the daemon does not start", "run `cgoom doctor`")
 
     def _launch(self, name: str, priority: int, command: list[str]) -> None:
         launch = [sys.executable, "-P", "-m", "cgoom", "launch", f"--priority={priority}", f"--name={name}", "--"]
         self._running[name] = subprocess.Popen([*launch, *command], env=self._env)
+        self._cgroups[name] = self._await_cgroup(name)
+
+    def _await_cgroup(self, name: str) -> Cgroup:
+        """The workload's cgroup, as soon as it is there. Raises HostError when its launcher ends before."""
         deadline = time.monotonic() + START_LIMIT_SEC
         while time.monotonic() < deadline and self._running[name].poll() is None:
             for scope in (f"cgoom-{name}.scope", f"{name}.scope"):
                 with suppress(GoneError), open_cgroup(self._mount.path, "") as root:
-                    cgroup = open_cgroup(root.fd, f"{SLICE}/{scope}")
-                    self._cgroups[name] = cgroup
-                    return
+                    return open_cgroup(root.fd, f"{SLICE}/{scope}")
             time.sleep(PAUSE_SEC)
-        raise HostError(f"{name} did not start", f"it was: cgoom launch --priority {priority} --name {name}")
+        raise HostError(f"{name} did not start", "what `cgoom launch` said stands above")

@@ -108,7 +108,7 @@ def _judge_module(facts: Facts) -> Finding:
     if facts.has_module:
         return Finding(Grade.OK, "module", f"memory_info is loaded ({MODULE_FILE})")
     loss = "memory_info is not loaded: levels are sampled, and with the daemon stopped only the first place is certain"
-    return Finding(Grade.WARN, "module", loss, "build it in kmod/ and run `modprobe memory_info`")
+    return Finding(Grade.WARN, "module", loss, "it is optional, and not part of this version")
 
 
 def _judge_swap(facts: Facts) -> Finding:
