@@ -34,7 +34,8 @@ $(VENV): pyproject.toml
 	touch $@
 
 demo: $(VENV)
-	@if [ "$$(id -u)" -eq 0 ] && grep -qsw memory /sys/fs/cgroup/cgroup.controllers; then \
+	@if [ "$$(id -u)" -eq 0 ] && grep -qsw memory /sys/fs/cgroup/cgroup.controllers \
+			&& [ -w /sys/fs/cgroup/cgroup.subtree_control ]; then \
 		.venv/bin/cgoom demo; \
 	else \
 		.venv/bin/python vagrant/lab demo; \
