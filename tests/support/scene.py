@@ -103,7 +103,7 @@ class Scene:
             )
         self._launchers[name] = launcher
         if placed:
-            wait_until(lambda: self.is_populated(name) or launcher.poll() is not None, START_LIMIT, f"{name} to run")
+            wait_until(lambda: self._is_placed(name) or launcher.poll() is not None, START_LIMIT, f"{name} to run")
         return launcher
 
     def _output(self, name: str, stream: str) -> Path:
@@ -120,6 +120,13 @@ class Scene:
     def cgroup(self, name: str) -> Path:
         """The directory of a workload's cgroup, there or not."""
         return self.slice / (f"cgoom-{name}.scope" if self.systemd else f"{name}.scope")
+
+    def _is_placed(self, name: str) -> bool:
+        """Whether it runs and is marked as a workload; the name is the last thing that a launch writes."""
+        with contextlib.suppress(OSError):
+            marked = os.getxattr(self.cgroup(name), "trusted.cgoom.name") == name.encode("ascii")
+            return marked and self.is_populated(name)
+        return False
 
     def is_populated(self, name: str) -> bool:
         """Whether any process lives in the workload; a cgroup that is not there has none."""

@@ -26,15 +26,13 @@ RATE_MIB_PER_S = 12
 LIMIT = 300.0
 
 
-def launch_eleven(scene: Scene) -> dict[int, Callable[[], int | None]]:
-    """All eleven, waiting at the gate; then they are let go. Priority -> exit status of its launcher, or None."""
-    gate = Gate(scene)
+def launch_eleven(scene: Scene, gate: Gate) -> dict[int, Callable[[], int | None]]:
+    """All eleven, waiting at the gate. Priority -> exit status of its launcher, or None."""
     order = list(PRIORITIES)
     random.shuffle(order)
     command = gate.behind(hog(1 << 20, rate_mib=RATE_MIB_PER_S, ignore_term=True))
     launchers = {priority: scene.launch(f"p{priority}", priority, *command) for priority in order}
     wait_until(lambda: all(scene.is_populated(f"p{priority}") for priority in order), 60, "all eleven to run")
-    gate.open()
     return {priority: launcher.poll for priority, launcher in launchers.items()}
 
 
@@ -45,7 +43,9 @@ def death_order(daemon: Daemon) -> list[int]:
 
 def test_b23_eleven_die_in_strict_order(scene: Scene, measured: Callable[[Mapping[str, object]], None]) -> None:
     daemon = scene.daemon()
-    statuses = launch_eleven(scene)
+    gate = Gate(scene)
+    statuses = launch_eleven(scene, gate)
+    gate.open()
     wait_until(lambda: all(poll() is not None for poll in statuses.values()), LIMIT, "all eleven to die")
     wait_until(lambda: len(death_order(daemon)) >= len(PRIORITIES), 30, "eleven records")
     measured({"order": death_order(daemon), "kernel_oom_kills": scene.oom_kills()})
@@ -59,12 +59,15 @@ def test_b23_the_order_survives_daemons_that_are_killed_at_random(
 ) -> None:
     seed = int(os.environ.get("CGOOM_SEED", time.time_ns() % 1_000_000))
     daemon = scene.daemon()
-    statuses = launch_eleven(scene)
+    gate = Gate(scene)
+    statuses = launch_eleven(scene, gate)
     events = {f"p{priority}": str(scene.cgroup(f"p{priority}") / "cgroup.events") for priority in PRIORITIES}
     with Sampler(scene.directory, watch=events) as sampler:
+        gate.open()
         over = functools.partial(all_ended, statuses)
         killed = kill_at_random(daemon, random.Random(seed), over)
-    order = sorted(PRIORITIES, key=lambda priority: sampler.seen.empty_usec[f"p{priority}"] or 0)
+    empty = {priority: sampler.seen.empty_usec[f"p{priority}"] for priority in PRIORITIES}
+    order = sorted(PRIORITIES, key=lambda priority: empty[priority] or 0)
     promised = [read_promise(scene.stderr(f"p{priority}")) for priority in PRIORITIES]
     kept = wait_until(lambda: kept_promises(daemon, promised), 30, "every record that a verdict names")
     measured(
@@ -76,7 +79,9 @@ def test_b23_the_order_survives_daemons_that_are_killed_at_random(
             "kernel_oom_kills": scene.oom_kills(),
         }
     )
+    assert all(empty.values()), "a death was not seen"
     assert order == sorted(PRIORITIES, reverse=True)
+    assert any(promised), "no daemon ever killed anybody"
     assert len(kept) == len(set(kept)), "a decision was recorded twice"
     assert killed >= 2
 

@@ -46,8 +46,16 @@ def run_once() -> Run:
         return run_original(scene, scene.daemon())
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Minimum, median, 90th percentile and maximum."""
-    ordered = sorted(values)
+def spread(values: list[float | None]) -> dict[str, float]:
+    """Minimum, median, 90th percentile and maximum of what was seen, and in how many runs."""
+    ordered = sorted(value for value in values if value is not None)
+    if not ordered:
+        return {}
     nearest = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
-    return {"min": ordered[0], "median": statistics.median(ordered), "p90": nearest, "max": ordered[-1]}
+    return {
+        "min": ordered[0],
+        "median": statistics.median(ordered),
+        "p90": nearest,
+        "max": ordered[-1],
+        "seen": len(ordered),
+    }
