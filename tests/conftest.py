@@ -7,9 +7,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.measured import record_measurement, render_measurements
 from tests.support.scene import Scene
+
+# No example is too slow on a machine that does something else too; what is slow is the stage's limit to find.
+settings.register_profile("cgoom", settings.default, deadline=None)
+settings.load_profile("cgoom")
 
 FAILED = pytest.StashKey[bool]()
 
