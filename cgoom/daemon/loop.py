@@ -79,7 +79,7 @@ class Loop:
         self._wake_at_usec = 0
         self._beat_at_usec = 0
         self._rescan_at_usec = 0
-        self._quiet_at_usec = 0
+        self._flush_by_usec = 0
         self._seen: tuple[Candidate, ...] = ()
         self._reload_again = False
         self._told = ""
@@ -326,16 +326,16 @@ class Loop:
 
     def _flush(self, now_usec: int) -> None:
         """Let a record wait for the disk when nobody has to be killed, but not for ever."""
-        ledger = self._parts.ledger
-        due_usec = ledger.due_usec()
-        if due_usec is None:
-            self._quiet_at_usec = now_usec + FLUSH_USEC
+        ledger, flight = self._parts.ledger, self._state.flight
+        if ledger.due_usec() is None:
+            self._flush_by_usec = now_usec + FLUSH_USEC
             return
-        if self._state.flight is None and (self._state.level < Level.KILL or now_usec >= self._quiet_at_usec):
+        busy = self._state.level == Level.KILL or (flight is not None and flight.killed)
+        if busy and now_usec < self._flush_by_usec:
+            due_usec: int | None = self._flush_by_usec
+        else:
             ledger.flush(now_usec)
             due_usec = ledger.due_usec()
-        else:
-            due_usec = self._quiet_at_usec
         if due_usec is not None:
             self._wake_at_usec = min(self._wake_at_usec, max(due_usec, now_usec + 1))
 
