@@ -5,18 +5,29 @@ Sizes are bytes, times are microseconds. `None` means that the kernel did not sa
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from cgoom.errors import InputError
+from cgoom.names import (
+    NAME_LIMIT,
+    PRIORITY_DEFAULT,
+    PRIORITY_MOST,
+    Layout,
+    parse_layout,
+    require_name,
+    require_priority,
+)
 
-PRIORITY_DEFAULT = 500
-PRIORITY_MOST = 1000  # the least important, dies first
-# Characters; a systemd unit name ends at 255 and `cgoom-NAME.scope` spends 12 of them. Chosen: what still fits a table.
-NAME_LIMIT = 128
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+# Words that stand elsewhere, so that a launch has them without the rest.
+__all__ = [
+    "NAME_LIMIT",
+    "PRIORITY_DEFAULT",
+    "PRIORITY_MOST",
+    "Layout",
+    "parse_layout",
+    "require_name",
+    "require_priority",
+]
 
 
 class Level(IntEnum):
@@ -303,48 +314,3 @@ class Record:
     outcome: Outcome
     note: str = ""
     available_after_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things are: the slice below the cgroup2 mount and cgoom's own directories."""
-
-    slice_name: str = "cgoom.slice"
-    run_dir: str = "/run/cgoom"
-    state_dir: str = "/var/lib/cgoom"
-
-
-def parse_layout(environ: dict[str, str] | os._Environ[str]) -> Layout:
-    """The layout that CGOOM_SLICE, CGOOM_RUN_DIR and CGOOM_STATE_DIR ask for. Raises InputError.
-
-    A slice name has no dash: systemd reads `a-b.slice` as a child of `a.slice`, and the two ways to place would differ.
-    """
-    chosen = Layout()
-    slice_name = environ.get("CGOOM_SLICE", chosen.slice_name)
-    if not re.fullmatch(r"[a-z0-9_]{1,64}\.slice", slice_name, re.ASCII):
-        raise InputError(
-            f"CGOOM_SLICE is not a slice: {slice_name!r}", "use lower-case letters and digits, such as test.slice"
-        )
-    run_dir = environ.get("CGOOM_RUN_DIR", chosen.run_dir)
-    state_dir = environ.get("CGOOM_STATE_DIR", chosen.state_dir)
-    for name, path in (("CGOOM_RUN_DIR", run_dir), ("CGOOM_STATE_DIR", state_dir)):
-        if not path.startswith("/"):
-            raise InputError(f"{name} is not an absolute path: {path!r}", "begin it with a slash")
-    return Layout(slice_name, run_dir, state_dir)
-
-
-def require_name(name: str) -> str:
-    """`name` if it may name a workload. Raises InputError."""
-    if len(name) > NAME_LIMIT or not _NAME.fullmatch(name):
-        raise InputError(
-            f"not a workload name: {name[: NAME_LIMIT + 1]!r}",
-            f"use 1 to {NAME_LIMIT} of the characters A-Z a-z 0-9 . _ -, and begin with a letter, a digit or _",
-        )
-    return name
-
-
-def require_priority(priority: int) -> int:
-    """`priority` if it is 0..1000. Raises InputError."""
-    if not 0 <= priority <= PRIORITY_MOST:
-        raise InputError(f"not a priority: {priority}", f"0 is the most important, {PRIORITY_MOST} dies first")
-    return priority

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import re
-from contextlib import suppress
-from dataclasses import dataclass
 
-from cgoom.errors import ConflictError, HostError, KernelError
+from cgoom.errors import ConflictError, HostError, KernelError, NotPermittedError
+from cgoom.frozen import Frozen
 from cgoom.kernel.fault import kernel_errors
-from cgoom.kernel.libc import is_removed_directory, read_filesystem_magic, syscall
 from cgoom.kernel.text import make_format_error, parse_count, read_all, read_file
-from cgoom.model import CgroupRef
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cgoom.model import CgroupRef
 
 _UNIFIED_PATH = "/sys/fs/cgroup"
-_CGROUP2_MAGIC = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
 _OPENAT2 = 437  # the same on every architecture, as every call since Linux 5.1
 # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV, include/uapi/linux/openat2.h
 _RESOLVE = 0x08 | 0x04 | 0x02 | 0x01
 _CHILD_MODE = 0o755
 # Fields of a line of /proc/PID/mountinfo, counted from 0.
-_MOUNT_ROOT, _MOUNT_POINT = 3, 4
+_MOUNT_DEVICE, _MOUNT_ROOT, _MOUNT_POINT = 2, 3, 4
 # What a walk over a tree passes over: removed meanwhile, a threaded cgroup, a path that is too long.
 _UNLISTED = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP, errno.ENAMETOOLONG})
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Frozen):
     """Where cgroup2 is. `hybrid`: it has no memory controller, or cgroup v1 sits at /sys/fs/cgroup."""
 
     path: str
@@ -43,12 +40,23 @@ class Cgroup:
     where its controller may be off.
     """
 
-    __slots__ = ("fd", "ref")
+    __slots__ = ("_ref", "cgroup_id", "fd", "path")
 
     def __init__(self, fd: int, path: str) -> None:
         """Take over the directory descriptor `fd`; `path` is below the mount."""
         self.fd = fd
-        self.ref = CgroupRef(path, os.fstat(fd).st_ino)
+        self.path = path
+        self.cgroup_id = os.fstat(fd).st_ino
+        self._ref: CgroupRef | None = None
+
+    @property
+    def ref(self) -> CgroupRef:
+        """Its identity."""
+        if self._ref is None:
+            from cgoom.model import CgroupRef  # noqa: PLC0415 - a launch can do without the model
+
+            self._ref = CgroupRef(self.path, self.cgroup_id)
+        return self._ref
 
     def __enter__(self) -> Cgroup:
         return self
@@ -170,16 +178,16 @@ class Cgroup:
 
     def child_names(self) -> list[str]:
         """Names of the children, in no order; bytes that are not UTF-8 are surrogates."""
-        with kernel_errors(self.ref.path):
+        with kernel_errors(self.path):
             with os.scandir(self.fd) as listing:
                 entries = list(listing)
             # readdir(3) shows a removed directory as one without any entry, not even control files.
-            if not entries and is_removed_directory(self.fd):
+            if not entries and _is_removed(self.fd):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
     def _join(self, name: str) -> str:
-        return f"{self.ref.path}/{name}" if self.ref.path else name
+        return f"{self.path}/{name}" if self.path else name
 
     def _join_child(self, name: str) -> str:
         path = self._join(name)
@@ -193,7 +201,7 @@ class Cgroup:
             try:
                 return os.open(name, flags, dir_fd=self.fd)
             except FileNotFoundError:
-                if is_removed_directory(self.fd):
+                if _is_removed(self.fd):
                     raise
                 return None
 
@@ -238,14 +246,15 @@ def open_cgroup(parent: int | str, path: str = "") -> Cgroup:
 
 def find_mount(mountinfo: str = "/proc/self/mountinfo") -> Mount:
     """The cgroup2 mount, /sys/fs/cgroup first. Raises HostError when there is none."""
-    paths = parse_cgroup2_mounts(read_file(mountinfo))
-    for path in sorted(paths, key=lambda path: path != _UNIFIED_PATH):
-        # Something else may be mounted on top of it.
-        with suppress(OSError):
-            if read_filesystem_magic(path) == _CGROUP2_MAGIC:
-                with open_cgroup(path) as root:
-                    hybrid = path != _UNIFIED_PATH or "memory" not in root.read_controllers()
-                    return Mount(path, hybrid)
+    mounts = _list_mounts(read_file(mountinfo))
+    for path, device in sorted(mounts, key=lambda mount: mount[0] != _UNIFIED_PATH):
+        try:
+            with open_cgroup(path) as root:
+                found = os.fstat(root.fd).st_dev
+                if device == b"%d:%d" % (os.major(found), os.minor(found)):
+                    return Mount(path, path != _UNIFIED_PATH or "memory" not in root.read_controllers())
+        except (KernelError, NotPermittedError):
+            continue
     raise HostError(
         "no cgroup2 filesystem is mounted",
         "boot with systemd.unified_cgroup_hierarchy=1, or mount one at /sys/fs/cgroup",
@@ -254,14 +263,19 @@ def find_mount(mountinfo: str = "/proc/self/mountinfo") -> Mount:
 
 def parse_cgroup2_mounts(text: bytes) -> list[str]:
     """Mount points of type cgroup2 in the text of /proc/PID/mountinfo, those of a whole hierarchy first."""
+    return [path for path, _ in _list_mounts(text)]
+
+
+def _list_mounts(text: bytes) -> list[tuple[str, bytes]]:
+    """The same with `major:minor` of the filesystem: whether it, or what is mounted on top of it, is at the path."""
     found = []
     for line in text.split(b"\n"):
         before, _, after = line.partition(b" - ")
         fields = before.split(b" ")
         if after.startswith(b"cgroup2 ") and len(fields) > _MOUNT_POINT:
-            path = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 0xFF]), fields[_MOUNT_POINT])
-            found.append((fields[_MOUNT_ROOT] != b"/", os.fsdecode(path)))
-    return [path for _, path in sorted(found, key=lambda pair: pair[0])]
+            path = os.fsdecode(_unescape(fields[_MOUNT_POINT]))
+            found.append((fields[_MOUNT_ROOT] != b"/", path, fields[_MOUNT_DEVICE]))
+    return [(path, device) for _, path, device in sorted(found, key=lambda mount: mount[0])]
 
 
 def parse_flat(text: bytes, what: str) -> dict[str, int]:
@@ -273,6 +287,21 @@ def parse_flat(text: bytes, what: str) -> dict[str, int]:
             raise make_format_error(what, line)
         values[key.decode("utf-8", "backslashreplace")] = parse_count(value, what, line)
     return values
+
+
+def _unescape(path: bytes) -> bytes:
+    """A path of mountinfo without its octal escapes (space, tab, newline, backslash)."""
+    if b"\\" not in path:
+        return path
+    import re  # noqa: PLC0415 - costs a launch 5 ms, and hardly any mount point has one
+
+    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 0xFF]), path)
+
+
+def _is_removed(fd: int) -> bool:
+    from cgoom.kernel.libc import is_removed_directory  # noqa: PLC0415 - as in _open_below
+
+    return is_removed_directory(fd)
 
 
 def _is_plain(name: str) -> bool:
@@ -287,6 +316,11 @@ def _is_plain(name: str) -> bool:
 def _open_below(parent_fd: int, path: str, shown: str) -> Cgroup:
     if path and not all(map(_is_plain, path.split("/"))):
         raise KernelError(f"{shown!r}: not the path of a cgroup")
+    # Imported here: ctypes costs a launch 3 ms, and where systemd places, none of this is called.
+    import ctypes  # noqa: PLC0415
+
+    from cgoom.kernel.libc import syscall  # noqa: PLC0415
+
     # struct open_how: u64 flags, mode, resolve.
     how = (ctypes.c_uint64 * 3)(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0, _RESOLVE)
     with kernel_errors(shown):

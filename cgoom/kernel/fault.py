@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from cgoom.errors import GoneError, KernelError, NotPermittedError
 
@@ -13,13 +11,25 @@ _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH})
 _REFUSED = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
 
 
-@contextmanager
-def kernel_errors(what: str) -> Iterator[None]:
+def kernel_errors(what: str) -> _KernelErrors:
     """Raise GoneError, NotPermittedError or KernelError for an OSError inside; `what` is a path or a file name."""
-    try:
-        yield
-    except OSError as error:
-        message = f"{what}: {error.strerror or error}"
+    return _KernelErrors(what)
+
+
+class _KernelErrors:
+    # Not contextlib's generator: it costs a launch the import, and every read of the daemon a generator.
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if not isinstance(error, OSError):
+            return
+        message = f"{self._what}: {error.strerror or error}"
         if error.errno in _GONE:
             raise GoneError(message) from error
         if error.errno in _REFUSED:

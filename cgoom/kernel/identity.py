@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
-from dataclasses import dataclass
 
 from cgoom.errors import InputError
+from cgoom.frozen import Frozen
 from cgoom.kernel.fault import kernel_errors
-from cgoom.model import PRIORITY_DEFAULT, require_name, require_priority
+from cgoom.names import PRIORITY_DEFAULT, require_name, require_priority
 
 _NAME = "trusted.cgoom.name"
 _PRIORITY = "trusted.cgoom.priority"
@@ -27,8 +26,7 @@ GRACE_MOST_USEC = 10**15 - 1
 _DIGITS_MOST = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Frozen):
     """Name, priority 0..1000, protect, and the launcher's own grace in microseconds (None: the policy's)."""
 
     name: str
@@ -72,16 +70,17 @@ def read_identity(fd: int) -> Identity | None:
 
 def parse_identity(name: bytes, priority: bytes | None, protect: bytes | None, grace: bytes | None) -> Identity | None:
     """The identity that the four values say (None: no such xattr); None when one of them is not as we write it."""
-    with suppress(InputError, UnicodeDecodeError):
-        if protect not in (None, b"0", b"1"):
-            return None
+    if protect not in (None, b"0", b"1"):
+        return None
+    try:
         return Identity(
             require_name(name.decode("ascii")),
             PRIORITY_DEFAULT if priority is None else require_priority(_parse_digits(priority)),
             protect == b"1",
             None if grace is None else _parse_digits(grace),
         )
-    return None
+    except (InputError, UnicodeDecodeError):
+        return None
 
 
 def write_priority(fd: int, priority: int) -> None:

@@ -29,14 +29,6 @@ def syscall(number: int, *args: object) -> int:
     return require_result(LIBC.syscall(ctypes.c_long(number), *passed))
 
 
-def read_filesystem_magic(path: str) -> int:
-    """`f_type` of statfs(2), such as 0x63677270 for cgroup2. Raises OSError."""
-    # struct statfs is 120 bytes on 64-bit machines and begins with the long f_type.
-    words = (ctypes.c_long * 32)()
-    require_result(LIBC.statfs(os.fsencode(path), words))
-    return int(words[0])
-
-
 def is_removed_directory(fd: int) -> bool:
     """Whether the directory behind `fd` was removed. Raises OSError.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
+from cgoom.frozen import Frozen
 from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.text import make_format_error, parse_count, read_file
 
@@ -14,8 +14,7 @@ _CMDLINE_SIZE = 4096
 _STATE, _PPID, _NUM_THREADS, _STARTTIME = 0, 1, 17, 19
 
 
-@dataclass(frozen=True, slots=True)
-class ProcStat:
+class ProcStat(Frozen):
     """Parts of /proc/PID/stat. `state` is one letter, `starttime` is in clock ticks after boot."""
 
     comm: str

@@ -5,21 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NoReturn
 
 from cgoom.errors import CgoomError, NotPermittedError
+from cgoom.frozen import Frozen
 from cgoom.kernel.proc import read_oom_score_adj, write_oom_score_adj
 from cgoom.place.request import STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, ExecError, LaunchRequest
 from cgoom.place.signals import CallerSignals, restore_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 # Bytes; an errno or one line of text, so that the one write is atomic (PIPE_BUF is 4096).
 _REPORT_SIZE = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Frozen):
     """A pipe that keeps the child waiting until its cgroup is ready. A launcher that dies opens it with EOF."""
 
     read_fd: int

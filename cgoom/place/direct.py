@@ -8,15 +8,15 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
 from cgoom.errors import CgoomError, ConflictError, GoneError, HostError, KernelError
+from cgoom.frozen import Frozen
 from cgoom.kernel.cgroup import Cgroup, Mount, open_cgroup
 from cgoom.kernel.clone import spawn_into
 from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.identity import write_identity
-from cgoom.model import Layout
+from cgoom.names import Layout
 from cgoom.place.child import execute_command, make_exec_error, run_child, write_score
 from cgoom.place.request import LaunchRequest, Limits, Placed
 from cgoom.place.signals import CallerSignals, read_caller_signals
@@ -31,8 +31,7 @@ _LOCK_POLL_SEC = 0.01
 _DEPTH_LIMIT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Limit:
+class _Limit(Frozen):
     control: str
     controller: str
     option: str
@@ -102,7 +101,7 @@ def remove_scope(placed: Placed, layout: Layout, mount: Mount, wait_usec: int) -
     name = f"{placed.request.name}.scope"
     with suppress(GoneError), _hold_lock(layout.run_dir), _open_slice(layout, mount) as parent:
         with parent.open_child(name) as scope:
-            if scope.ref.cgroup_id != placed.cgroup.ref.cgroup_id:
+            if scope.cgroup_id != placed.cgroup.cgroup_id:
                 return True
             _remove_below(scope)
         parent.remove_child(name)
@@ -233,7 +232,7 @@ def _make_scope(parent: Cgroup, name: str) -> Cgroup:
 def _remove_below(cgroup: Cgroup, depth: int = 0) -> None:
     """Remove every cgroup below `cgroup`; none of them has a process. Raises KernelError."""
     if depth == _DEPTH_LIMIT:
-        raise KernelError(f"{cgroup.ref.path}: nested too deep", "remove what is below it with rmdir")
+        raise KernelError(f"{cgroup.path}: nested too deep", "remove what is below it with rmdir")
     for name in cgroup.child_names():
         with suppress(GoneError):
             with cgroup.open_child(name) as child:

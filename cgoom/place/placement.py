@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-from contextlib import suppress
-from typing import NoReturn
 
 from cgoom.errors import CgoomError, NotPermittedError
-from cgoom.kernel.cgroup import Mount
-from cgoom.model import Layout
-from cgoom.place.direct import become_direct, remove_scope, start_direct
 from cgoom.place.request import ExecError, LaunchRequest, Limits, Placed
-from cgoom.place.signals import hold_signals
+from cgoom.place.signals import hold_signals, release_signals
 from cgoom.place.supervise import Ended, supervise
-from cgoom.units import USEC_PER_MSEC, USEC_PER_SEC
 
-__all__ = ["Ended", "ExecError", "LaunchRequest", "Limits", "Placed", "become", "find_systemd", "place", "run"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import NoReturn
+
+    from cgoom.kernel.cgroup import Mount
+    from cgoom.names import Layout
+else:
+    # The C module below `socket`, which lacks only the enums and files: making those takes 5 ms of every launch.
+    import _socket as socket
+
+__all__ = ["Ended", "ExecError", "LaunchRequest", "Limits", "Placed", "become", "find_systemd", "finish", "place"]
 
 _SYSTEMD_DIR = "/run/systemd/system"  # sd_booted(3)
 BUS_SOCKET = "/run/dbus/system_bus_socket"
 _UNIFIED_PATH = "/sys/fs/cgroup"
 # Seconds; chosen: a connect to a listening socket takes microseconds, unless its queue is full.
 _CONNECT_WAIT_SEC = 2.0
-# How long to wait for the rest of a workload whose CMD has ended. Chosen: what dies with CMD (one Ctrl-C, one pipeline)
+# Microseconds to wait for the rest of a workload whose CMD has ended. Chosen: what dies with CMD (one Ctrl-C, a pipe)
 # is gone within milliseconds, and a daemon it leaves behind should not delay the shell; but a killed workload is on its
 # way out, however long the kernel takes to free it.
-_REST_WAIT_USEC = 200 * USEC_PER_MSEC
-_KILLED_WAIT_USEC = 5 * USEC_PER_SEC
+_REST_WAIT_USEC = 200_000
+_KILLED_WAIT_USEC = 5_000_000
 
 
 def find_systemd(mount: Mount) -> bool:
     """Whether to ask systemd: it is PID 1, owns the unified tree, and its bus answers."""
     if mount.hybrid or mount.path != _UNIFIED_PATH or not os.path.isdir(_SYSTEMD_DIR):
         return False
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_CONNECT_WAIT_SEC)
-        try:
-            probe.connect(BUS_SOCKET)
-        except OSError:
-            return False
+    probe = socket.socket(socket.AF_UNIX)
+    probe.settimeout(_CONNECT_WAIT_SEC)
+    try:
+        probe.connect(BUS_SOCKET)
+    except OSError:
+        return False
+    finally:
+        probe.close()
     return True
 
 
@@ -57,9 +62,11 @@ def place(request: LaunchRequest, layout: Layout, mount: Mount) -> Placed:
             from cgoom.place.systemd import start_systemd  # noqa: PLC0415 - the D-Bus client costs other hosts nothing
 
             return start_systemd(request, layout, mount, caller)
+        from cgoom.place.direct import start_direct  # noqa: PLC0415 - and this costs nothing where systemd places
+
         return start_direct(request, layout, mount, caller)
     except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, caller.mask)
+        release_signals(caller)
         raise
 
 
@@ -69,15 +76,16 @@ def become(request: LaunchRequest, layout: Layout, mount: Mount) -> NoReturn:
         from cgoom.place.systemd import become_systemd  # noqa: PLC0415 - as above
 
         become_systemd(request, layout, mount)
+    from cgoom.place.direct import become_direct  # noqa: PLC0415 - as above
+
     become_direct(request, layout, mount)
 
 
-def run(request: LaunchRequest, layout: Layout, mount: Mount) -> Ended:
-    """Place CMD, wait for its end, remove its cgroup. Raises as `place` does, and ExecError.
+def finish(placed: Placed, layout: Layout, mount: Mount) -> Ended:
+    """Wait for the end of CMD and remove its cgroup. Raises ExecError, CgoomError.
 
     What CMD left running keeps the cgroup and stays a workload; its name is free for a launch once that has ended.
     """
-    placed = place(request, layout, mount)
     wait_usec = _REST_WAIT_USEC
     try:
         ended = supervise(placed)
@@ -85,7 +93,8 @@ def run(request: LaunchRequest, layout: Layout, mount: Mount) -> Ended:
             wait_usec = _KILLED_WAIT_USEC
         return ended
     finally:
-        _remove(placed, layout, mount, wait_usec)
+        if placed.is_direct:
+            _remove(placed, layout, mount, wait_usec)
         placed.close()
 
 
@@ -99,6 +108,12 @@ def _choose_systemd(mount: Mount) -> bool:
 
 def _remove(placed: Placed, layout: Layout, mount: Mount, wait_usec: int) -> None:
     """Remove a scope of ours. A failure changes nothing for CMD's caller: the next launch of that name removes it."""
-    if placed.is_direct:
-        with suppress(CgoomError):
-            remove_scope(placed, layout, mount, wait_usec)
+    try:
+        # Not before CMD has ended: until then it would be memory that nobody uses.
+        from cgoom.place.direct import remove_scope  # noqa: PLC0415
+
+        remove_scope(placed, layout, mount, wait_usec)
+    except CgoomError:
+        pass
+    except (ImportError, AttributeError, TypeError):
+        pass  # another cgoom was installed while CMD ran, and its parts do not fit ours

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from cgoom.errors import CgoomError
-from cgoom.kernel.cgroup import Cgroup
+from cgoom.frozen import Frozen
 from cgoom.kernel.identity import Identity
-from cgoom.model import PRIORITY_DEFAULT, PRIORITY_MOST
+from cgoom.names import PRIORITY_DEFAULT, PRIORITY_MOST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cgoom.kernel.cgroup import Cgroup
 
 # The largest oom_score_adj that a launch sets; 1000 is kept for the one that dies next.
 _SCORE_MOST = 999
@@ -23,8 +26,7 @@ class ExecError(CgoomError):
     """The kernel refused to execute CMD; `status` is STATUS_NOT_EXECUTABLE or STATUS_NOT_FOUND."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Frozen):
     """What the kernel shall hold the workload to; None: nothing is written."""
 
     memory_max_bytes: int | None = None
@@ -33,8 +35,7 @@ class Limits:
     pids_max: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
+class LaunchRequest(Frozen):
     """CMD and what it is worth. Name and priority have passed `model.require_name` and `require_priority`."""
 
     name: str
@@ -53,8 +54,7 @@ class LaunchRequest:
         return 0 if self.protect else round(self.priority * _SCORE_MOST / PRIORITY_MOST)
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Frozen):
     """CMD in its cgroup. `report_fd`: the read end of a pipe that tells why CMD could not be executed.
 
     `is_direct`: the cgroup is ours to remove.

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-import signal
-from dataclasses import dataclass
-from signal import Signals
 
 from cgoom.errors import CgoomError, GoneError
+from cgoom.frozen import Frozen
 from cgoom.kernel.identity import read_verdict
-from cgoom.kernel.pidfd import send_signal
 from cgoom.kernel.proc import read_cgroup_path
 from cgoom.place.child import read_report
-from cgoom.place.request import Placed
 from cgoom.place.signals import HELD, RELAYED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from cgoom.place.request import Placed
+else:
+    import _signal as signal  # as in cgoom/place/signals.py
 
 # What a shell adds to the number of the signal that ended a command.
 _SIGNALLED = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Frozen):
     """CMD's end: the exit status of the launch, one line why it was killed or empty, and whether cgoom did it."""
 
     status: int
@@ -39,7 +42,7 @@ def supervise(placed: Placed) -> Ended:
     verdict = read_verdict(placed.cgroup.fd)
     if verdict is not None:
         return Ended(status, verdict, is_verdict=True)
-    return Ended(status, "" if exited or result.si_status != Signals.SIGKILL else _explain_kill(placed))
+    return Ended(status, "" if exited or result.si_status != signal.SIGKILL else _explain_kill(placed))
 
 
 def _wait_command(placed: Placed) -> os.waitid_result:
@@ -50,7 +53,7 @@ def _wait_command(placed: Placed) -> os.waitid_result:
         elif result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
             return result
         else:
-            _stop_like(Signals(result.si_status))
+            _stop_like(result.si_status)
 
 
 def _relay(received: signal.struct_siginfo, placed: Placed) -> None:
@@ -59,8 +62,8 @@ def _relay(received: signal.struct_siginfo, placed: Placed) -> None:
     if signo not in RELAYED or _has_it_already(received, placed):
         return
     try:
-        send_signal(placed.pidfd, signo)
-    except CgoomError:
+        signal.pidfd_send_signal(placed.pidfd, signo)
+    except OSError:
         return  # gone, or changed its user: then the sender would not have reached it either
 
 
@@ -71,26 +74,26 @@ def _has_it_already(received: signal.struct_siginfo, placed: Placed) -> bool:
     alone. What CMD or a child of it sends (`kill 0`) is for the group too. When anybody else signals the group, that
     cannot be told from a signal to us: CMD gets it twice.
     """
-    if received.si_signo == Signals.SIGCONT:
+    if received.si_signo == signal.SIGCONT:
         return False  # twice does no harm
     if received.si_code > 0:
-        return received.si_signo != Signals.SIGHUP or os.getsid(0) != os.getpid()
+        return received.si_signo != signal.SIGHUP or os.getsid(0) != os.getpid()
     if received.si_pid <= 0:
         return False  # the sender is out of our pid namespace
     try:
         path = read_cgroup_path(received.si_pid)
     except CgoomError:
         return False
-    own = placed.cgroup.ref.path
+    own = placed.cgroup.path
     return path == own or path.startswith(f"{own}/")
 
 
-def _stop_like(signo: Signals) -> None:
+def _stop_like(signo: int) -> None:
     """Stop as CMD stopped, so that the shell sees the job stopped; return when we are continued.
 
     SIGSTOP becomes SIGTSTP: the kernel drops that where no shell could continue us, and we go on waiting.
     """
-    own = Signals.SIGTSTP if signo == Signals.SIGSTOP else signo
+    own = signal.SIGTSTP if signo == signal.SIGSTOP else signo
     os.kill(os.getpid(), own)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {own})
     signal.pthread_sigmask(signal.SIG_BLOCK, {own})

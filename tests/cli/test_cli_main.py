@@ -54,6 +54,7 @@ def test_the_help_imports_no_command() -> None:
     assert {name for name in modules_after("--help") if name.startswith("cgoom.cli.")} == {
         "cgoom.cli.main",
         "cgoom.cli.errors",
+        "cgoom.cli.say",
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.house.sources import python_files, read_source
 
-WORDS = {"errors", "units", "model"}
+WORDS = {"errors", "frozen", "names", "units", "model"}
 PURE = {"core", "policy"}
 EDGES = {"observe", "act", "place", "record"}
 BELOW_DAEMON = WORDS | PURE | EDGES | {"kernel"}
