@@ -1,39 +1,29 @@
 """Placement by systemd, which owns the tree where it is PID 1: a transient scope `SLICE/cgoom-NAME.scope`.
 
-The only module that imports the D-Bus client; import it only when systemd is to be asked.
+Import it only when systemd is to be asked.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
-
-from jeepney import (  # type: ignore[import-untyped]
-    AuthenticationError,
-    DBusAddress,
-    DBusErrorResponse,
-    MatchRule,
-    Message,
-    message_bus,
-    new_method_call,
-)
-from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore[import-untyped]
-from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from cgoom.errors import CgoomError, ConflictError, GoneError, HostError, KernelError, NotPermittedError
 from cgoom.kernel.cgroup import Cgroup, Mount, open_cgroup
+from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.identity import write_identity
-from cgoom.kernel.pidfd import open_pidfd
 from cgoom.kernel.proc import read_cgroup_path
-from cgoom.model import Layout
+from cgoom.place.bus import BUS, Address, Bus, BusError, Writer
 from cgoom.place.child import Gate, execute_command, make_exec_error, run_child, write_score
 from cgoom.place.placement import BUS_SOCKET
 from cgoom.place.request import LaunchRequest, Placed
 from cgoom.place.signals import CallerSignals, read_caller_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from cgoom.names import Layout
 
 # Seconds; chosen: starting a scope takes milliseconds, and a bus that is started by its first client about a second.
 _ANSWER_WAIT_SEC = 10.0
@@ -41,8 +31,9 @@ _ANSWER_WAIT_SEC = 10.0
 _NAME_WAIT_SEC = 2.0
 _NAME_POLL_SEC = 0.05
 
-_MANAGER_PATH = "/org/freedesktop/systemd1"
-_MANAGER_INTERFACE = "org.freedesktop.systemd1.Manager"
+_MANAGER = Address("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+# Without the sender: a forged signal gains nothing, because where the process is, is read from the kernel afterwards.
+_JOB_REMOVED = f"type='signal',interface='{_MANAGER.interface}',member='JobRemoved',path='{_MANAGER.path}'"
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 # What systemd answers for a property that this version of it does not know.
 _UNKNOWN_PROPERTY = frozenset(
@@ -52,8 +43,9 @@ _DENIED = frozenset(
     {"org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"}
 )
 
-# As D-Bus wants it: name, (signature, value).
-Property = tuple[str, tuple[str, Any]]
+if TYPE_CHECKING:
+    # As D-Bus wants it: name, (signature, value).
+    Property = tuple[str, tuple[str, Any]]
 
 
 def start_systemd(request: LaunchRequest, layout: Layout, mount: Mount, caller: CallerSignals) -> Placed:
@@ -66,13 +58,16 @@ def start_systemd(request: LaunchRequest, layout: Layout, mount: Mount, caller: 
     pid = os.fork()
     if pid == 0:
         run_child(request, caller, child_report_fd, gate)
-    pidfd = open_pidfd(pid)
+    with kernel_errors(f"pid {pid}"):
+        pidfd = os.pidfd_open(pid)
     os.close(child_report_fd)
     os.close(gate.read_fd)
     try:
         cgroup = _enter_scope(request, layout, mount, pid)
-        with suppress(BrokenPipeError):  # killed while it waited: its status will say so
+        try:  # noqa: SIM105 - contextlib costs a launch 4 ms
             os.write(gate.write_fd, b"1")
+        except BrokenPipeError:
+            pass  # killed while it waited: its status will say so
     except BaseException:
         os.close(gate.write_fd)  # EOF: the child ends without CMD
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
@@ -119,13 +114,25 @@ def _enter_scope(request: LaunchRequest, layout: Layout, mount: Mount, pid: int)
     """Have the process `pid` moved into its scope, and mark that as a workload."""
     unit = f"cgoom-{request.name}.scope"
     path = f"{layout.slice_name}/{unit}"
-    with _bus_errors(unit), open_dbus_connection(f"unix:path={BUS_SOCKET}", auth_timeout=_ANSWER_WAIT_SEC) as bus:
-        _start_scope(_Manager(bus), unit, list_properties(request, layout.slice_name, pid), f"{mount.path}/{path}")
+    properties = list_properties(request, layout.slice_name, pid)
+    try:
+        with Bus(BUS_SOCKET, _ANSWER_WAIT_SEC) as bus:
+            _start_scope(bus, unit, properties, f"{mount.path}/{path}")
+    except BusError as error:
+        raise _make_refusal(unit, error) from error
+    except TimeoutError as error:
+        raise KernelError(
+            f"{unit}: systemd did not answer within {_ANSWER_WAIT_SEC:g} s", "see `systemctl status`"
+        ) from error
+    except OSError as error:
+        raise KernelError(f"{BUS_SOCKET}: {error}", "see `systemctl status dbus`") from error
     # Whatever the bus said, only the kernel knows.
     found = read_cgroup_path(pid)
     if found != path:
         raise HostError(f"{unit}: systemd put the process into {found!r}, not into {path}")
-    cgroup = open_cgroup(mount.path, path)
+    # The kernel has just named the path, and a cgroup2 has no symbolic links.
+    with kernel_errors(path):
+        cgroup = Cgroup(os.open(f"{mount.path}/{path}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), path)
     try:
         if "memory" in cgroup.read_controllers():
             cgroup.write_control("memory.oom.group", "1")
@@ -136,59 +143,63 @@ def _enter_scope(request: LaunchRequest, layout: Layout, mount: Mount, pid: int)
     return cgroup
 
 
-class _Manager:
-    """systemd's Manager object on the system bus."""
-
-    def __init__(self, bus: DBusConnection) -> None:
-        """Subscribe to the ends of jobs, before there is one."""
-        self._bus = bus
-        self._address = DBusAddress(_MANAGER_PATH, "org.freedesktop.systemd1", _MANAGER_INTERFACE)
-        self._removed: deque[Message] = deque()
-        # Without the sender, which the local filter would compare with its unique name. A forged signal gains nothing:
-        # where the process is, is read from the kernel afterwards.
-        rule = MatchRule(type="signal", interface=_MANAGER_INTERFACE, member="JobRemoved", path=_MANAGER_PATH)
-        bus.filter(rule, queue=self._removed)
-        self._send(message_bus.AddMatch(rule))
-        self.call("Subscribe")
-
-    def call(self, method: str, signature: str | None = None, body: tuple[Any, ...] = ()) -> tuple[Any, ...]:
-        """The answer to one method call. Raises DBusErrorResponse, TimeoutError, OSError."""
-        return self._send(new_method_call(self._address, method, signature, body))
-
-    def wait_job(self, job: str) -> str:
-        """The result of the job, `done` when all is well. Raises TimeoutError, OSError."""
-        deadline = time.monotonic() + _ANSWER_WAIT_SEC
-        while True:
-            left_sec = max(0.0, deadline - time.monotonic())
-            _, path, _, result = self._bus.recv_until_filtered(self._removed, timeout=left_sec).body
-            if path == job:
-                return str(result)
-
-    def _send(self, message: Message) -> tuple[Any, ...]:
-        body: tuple[Any, ...] = unwrap_msg(self._bus.send_and_get_reply(message, timeout=_ANSWER_WAIT_SEC))
-        return body
-
-
-def _start_scope(manager: _Manager, unit: str, properties: list[Property], directory: str) -> None:
+def _start_scope(bus: Bus, unit: str, properties: list[Property], directory: str) -> None:
     """Start the unit and wait until it is. A stale one of that name is reset; an old systemd gets no OOMPolicy."""
+    # Before there is a job that may end.
+    bus.send(BUS, "AddMatch", "s", _marshal_text(_JOB_REMOVED))
+    bus.send(_MANAGER, "Subscribe")
     deadline = time.monotonic() + _NAME_WAIT_SEC
     while True:
+        call = bus.send(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", _marshal_unit(unit, properties))
         try:
-            (job,) = manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", (unit, "fail", properties, []))
+            (job,) = bus.wait_answer(call)
             break
-        except DBusErrorResponse as refusal:
+        except BusError as refusal:
             if refusal.name in _UNKNOWN_PROPERTY and properties[-1][0] == "OOMPolicy":
                 properties = properties[:-1]  # scopes have it since systemd 253; memory.oom.group is written anyway
                 continue
             if refusal.name != _UNIT_EXISTS or _is_populated(directory) or time.monotonic() > deadline:
                 raise
         # It failed, or its last process has just gone: make systemd forget it.
-        with suppress(DBusErrorResponse):
-            manager.call("ResetFailedUnit", "s", (unit,))
+        try:  # noqa: SIM105 - as above
+            bus.wait_answer(bus.send(_MANAGER, "ResetFailedUnit", "s", _marshal_text(unit)))
+        except BusError:
+            pass
         time.sleep(_NAME_POLL_SEC)
-    result = manager.wait_job(job)
+    result = _wait_job(bus, job)
     if result != "done":
         raise KernelError(f"{unit}: systemd could not start it: {result}", f"see `journalctl -u {unit}`")
+
+
+def _wait_job(bus: Bus, job: int | str) -> str:
+    """The result of the job, `done` when all is well. Raises TimeoutError, OSError."""
+    deadline = time.monotonic() + _ANSWER_WAIT_SEC
+    while time.monotonic() < deadline:  # other jobs end too
+        _, path, _, result = bus.wait_signal("JobRemoved")
+        if path == job:
+            return str(result)
+    raise TimeoutError
+
+
+def _marshal_text(text: str) -> bytes:
+    writer = Writer()
+    writer.append("s", text)
+    return bytes(writer.content)
+
+
+def _marshal_unit(unit: str, properties: list[Property]) -> bytes:
+    """The arguments of StartTransientUnit: name, mode, properties, no further units."""
+    writer = Writer()
+    writer.append("s", unit)
+    writer.append("s", "fail")
+    at = writer.begin_structs()
+    for name, (kind, value) in properties:
+        writer.align(8)
+        writer.append("s", name)
+        writer.append_variant(kind, value)
+    writer.end_structs(at)
+    writer.end_structs(writer.begin_structs())
+    return bytes(writer.content)
 
 
 def _is_populated(directory: str) -> bool:
@@ -199,23 +210,8 @@ def _is_populated(directory: str) -> bool:
         return False
 
 
-@contextmanager
-def _bus_errors(unit: str) -> Iterator[None]:
-    """The one place where an error of the bus becomes one of ours."""
-    try:
-        yield
-    except DBusErrorResponse as error:
-        raise _make_refusal(unit, error) from error
-    except TimeoutError as error:
-        raise KernelError(
-            f"{unit}: systemd did not answer within {_ANSWER_WAIT_SEC:g} s", "see `systemctl status`"
-        ) from error
-    except (OSError, AuthenticationError) as error:
-        raise KernelError(f"{BUS_SOCKET}: {error}", "see `systemctl status dbus`") from error
-
-
-def _make_refusal(unit: str, error: DBusErrorResponse) -> CgoomError:
-    said = f"{unit}: {error.data[0] if error.data else error.name}"
+def _make_refusal(unit: str, error: BusError) -> CgoomError:
+    said = f"{unit}: {error.text or error.name}"
     if error.name == _UNIT_EXISTS:
         return ConflictError(
             f"name in use: {unit.removeprefix('cgoom-').removesuffix('.scope')}",

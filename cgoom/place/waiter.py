@@ -30,7 +30,8 @@ _FD_LEAST = 3
 
 def become_waiter(placed: Placed, layout: Layout, mount: Mount) -> None:
     """Turn into the waiter, which calls `read_waiter`. Returns when the kernel refuses; then nothing has changed."""
-    if not sys.executable:  # an interpreter that is embedded, or that was found in no directory
+    # An interpreter that is embedded or was found in no directory; one that does not find its own library unasked.
+    if not sys.executable or "PYTHONHOME" in os.environ:
         return
     fds: list[int] = []
     try:

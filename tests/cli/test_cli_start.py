@@ -78,7 +78,7 @@ def modules_of(program: str) -> set[str]:
 DEAR = {"click", "dataclasses", "typing", "enum", "re", "contextlib", "collections", "signal", "socket", "ctypes"}
 
 
-@pytest.mark.parametrize("module", ["cgoom.cli.start", "cgoom.cli.wait"])
+@pytest.mark.parametrize("module", ["cgoom.cli.start", "cgoom.cli.wait", "cgoom.place.systemd"])
 def test_a_launch_loads_nothing_dear(module: str) -> None:
     loaded = modules_of(f"import {module}")
     assert module in loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import cgoom
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.identity import write_verdict
 from cgoom.kernel.proc import read_stat
@@ -112,6 +114,22 @@ def test_what_python_is_told_stops_at_the_launcher_and_reaches_the_command(scene
     assert (ended.returncode, ended.stderr) == (7, "")
     assert ended.stdout.splitlines() == list(told.values())
     assert (odd / "started").read_text(encoding="ascii") == "started\n", "the launcher alone reads it"
+
+
+def test_another_cgoom_may_be_installed_while_the_command_runs(scene: Scene) -> None:
+    package = scene.directory / "site" / "cgoom"
+    shutil.copytree(Path(cgoom.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    scene.env["PYTHONPATH"] = str(package.parent)
+    launcher = scene.launch("a", 5, "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")
+    wait_until(lambda: is_waiting(launcher.pid) and scene.stdout("a") == "ready\n", LIMIT, "the parent to wait")
+    assert str(package.parent).encode() in Path(f"/proc/{launcher.pid}/cmdline").read_bytes()
+    shutil.rmtree(package)
+    os.kill(launcher.pid, signal.SIGTERM)
+    assert launcher.wait(LIMIT) == 7
+    assert scene.stderr("a") == ""
+    del scene.env["PYTHONPATH"]
+    assert scene.run("launch", "--name=a", "--", "true").returncode == 0, "the next launch removes what is left"
+    assert not scene.cgroup("a").exists()
 
 
 def test_the_waiter_holds_nothing_but_what_it_needs(scene: Scene) -> None:

@@ -1,0 +1,143 @@
+"""The D-Bus client of a launch against jeepney, which was written by others after the same specification."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jeepney import (  # type: ignore[import-untyped]
+    DBusAddress,
+    Endianness,
+    HeaderFields,
+    Message,
+    Parser,
+    new_error,
+    new_method_return,
+    new_signal,
+)
+
+from cgoom.place.bus import BUS, Address, Bus, BusError, make_call, parse_message, read_message_size
+from cgoom.place.request import LaunchRequest, Limits
+from cgoom.place.systemd import _marshal_unit, list_properties
+
+ADDRESS = Address("a.b", "/a/b", "a.b.C")
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+NUMBER = st.none() | st.integers(0, 2**64 - 1)
+
+
+def parse(sent: bytes) -> Message:
+    """The one message that jeepney reads."""
+    parser = Parser()
+    parser.add_data(sent)
+    message = parser.get_next_message()
+    assert message is not None
+    return message
+
+
+@given(TEXT, NUMBER, NUMBER, st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1))
+def test_the_call_is_what_jeepney_reads(
+    name: str, memory: int | None, weight: int | None, pid: int, serial: int
+) -> None:
+    request = LaunchRequest(name, ("x",), limits=Limits(memory, None, weight))
+    properties = list_properties(request, "s.slice", pid)
+    body = _marshal_unit(f"{name}.scope", properties)
+    read = parse(make_call(serial, ADDRESS, "Start", "ssa(sv)a(sa(sv))", body))
+    assert read.body == (f"{name}.scope", "fail", properties, [])
+    assert read.header.serial == serial
+    assert read.header.fields[HeaderFields.destination] == "a.b"
+    assert (read.header.fields[HeaderFields.path], read.header.fields[HeaderFields.member]) == ("/a/b", "Start")
+
+
+@pytest.mark.parametrize("endianness", list(Endianness))
+@given(number=st.integers(0, 2**32 - 1), text=TEXT, serial=st.integers(1, 2**32 - 1))
+def test_what_jeepney_sends_is_read(endianness: Endianness, number: int, text: str, serial: int) -> None:
+    emitter = DBusAddress("/a/b", interface="a.b.C")
+    signal = new_signal(emitter, "Gone", "uos", (number, "/x", text))
+    signal.header.endianness = endianness
+    sent = signal.serialise(serial=serial)
+    assert read_message_size(sent[:16]) == len(sent)
+    read = parse_message(sent)
+    assert (read.member, read.body, read.reply_serial) == ("Gone", (number, "/x", text), 0)
+
+
+@given(st.binary(min_size=16, max_size=200))
+def test_rubbish_is_refused_or_read_but_nothing_else(content: bytes) -> None:
+    assert read_message_size(content[:16]) >= 16
+    with suppress(ConnectionAbortedError):
+        assert parse_message(content).kind == content[1]
+
+
+class Peer(threading.Thread):
+    """One connection of a bus: it sends `before` as it is, then what `answer` makes of every call."""
+
+    def __init__(self, path: Path, before: bytes, answer: Any) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._before, self._answer = before, answer
+
+    def run(self) -> None:
+        """Serve one client until it hangs up."""
+        client, _ = self._listener.accept()
+        with client, self._listener:
+            client.sendall(self._before)
+            parser, lines = Parser(), b""
+            while piece := client.recv(4096):
+                lines += piece
+                _, begun, messages = lines.partition(b"BEGIN\r\n")
+                if not begun:
+                    continue
+                parser.add_data(messages)
+                lines = b"BEGIN\r\n"
+                while (call := parser.get_next_message()) is not None:
+                    for serial, message in enumerate(self._answer(call), 1):
+                        client.sendall(message.serialise(serial=serial))
+
+
+def test_a_refused_call_is_an_error_with_its_name(tmp_path: Path) -> None:
+    def refuse(call: Message) -> list[Message]:
+        known = call.header.fields[HeaderFields.member] == "Hello"
+        return [new_method_return(call) if known else new_error(call, "a.b.No", "s", ("why",))]
+
+    Peer(tmp_path / "bus", b"OK 1234\r\n", refuse).start()
+    with Bus(str(tmp_path / "bus"), 20) as bus:
+        bus.send(BUS, "AddMatch")
+        with pytest.raises(BusError) as caught:
+            bus.wait_answer(bus.send(ADDRESS, "Start"))
+    assert (caught.value.name, caught.value.text) == ("a.b.No", "why")
+
+
+def test_a_signal_before_the_answer_is_kept_and_others_are_passed_over(tmp_path: Path) -> None:
+    def answer(call: Message) -> list[Message]:
+        emitter = DBusAddress("/a/b", interface="a.b.C")
+        signals = [new_signal(emitter, member, "s", (member,)) for member in ("NameAcquired", "Gone")]
+        return [*signals, new_method_return(call, "s", ("yes",))]
+
+    Peer(tmp_path / "bus", b"OK 1234\r\n", answer).start()
+    with Bus(str(tmp_path / "bus"), 20) as bus:
+        assert bus.wait_answer(bus.send(ADDRESS, "Start")) == ("yes",)
+        assert bus.wait_signal("Gone") == ("Gone",)
+
+
+@pytest.mark.parametrize(
+    ("before", "error"),
+    [(b"REJECTED EXTERNAL\r\n", ConnectionRefusedError), (b"OK 1\r\n" + b"l" + b"\xff" * 40, ConnectionAbortedError)],
+    ids=["rejected", "too-long"],
+)
+def test_a_bus_that_is_none_is_an_os_error(tmp_path: Path, before: bytes, error: type[OSError]) -> None:
+    Peer(tmp_path / "bus", before, lambda _call: []).start()
+    with Bus(str(tmp_path / "bus"), 20) as bus, pytest.raises(error):
+        bus.wait_answer(1)
+
+
+def test_silence_ends_with_the_time_limit(tmp_path: Path) -> None:
+    Peer(tmp_path / "bus", b"", lambda _call: []).start()
+    with Bus(str(tmp_path / "bus"), 0.1) as bus, pytest.raises(TimeoutError):
+        bus.wait_answer(1)
