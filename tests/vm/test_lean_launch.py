@@ -12,6 +12,8 @@ pytestmark = pytest.mark.vm
 
 
 def test_the_waiting_parent_is_small_and_still_tells(scene: Scene) -> None:
+    scene.env["PYTHONDONTWRITEBYTECODE"] = ""
+    assert scene.run("launch", "--", "true").returncode == 0, "which leaves compiled modules, as pip does"
     launcher = scene.launch("small", 100, "sleep", "3600")
     wait_until(lambda: is_waiting(launcher.pid), 60, "the parent to wait")
     assert read_private_bytes(launcher.pid) < PRIVATE_MOST_BYTES
