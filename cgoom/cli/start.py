@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from cgoom.cli.say import STATUS_INTERRUPTED, end_launch
 from cgoom.cli.values import parse_cpu_weight, parse_grace, parse_limit_bytes, parse_pids_max, parse_priority
 from cgoom.errors import InputError
 from cgoom.frozen import Frozen
@@ -84,10 +83,10 @@ def run_plain(arguments: Sequence[str]) -> int | None:
         return None
     try:
         return start(options)
-    except KeyboardInterrupt:
-        return STATUS_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - as cgoom/cli/errors.py: a user never sees a traceback unasked
-        return end_launch(error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - as in cgoom/cli/errors.py
+        from cgoom.cli.say import STATUS_INTERRUPTED, end_launch  # noqa: PLC0415 - hardly ever needed
+
+        return end_launch(error) if isinstance(error, Exception) else STATUS_INTERRUPTED
 
 
 def read_plain(arguments: Sequence[str]) -> Options | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from cgoom.cli.say import end_launch, write_note
-from cgoom.place.placement import finish
-from cgoom.place.waiter import read_waiter
+from cgoom.place.waiter import finish, read_waiter
 from cgoom.record.text import escape_text
 
 TYPE_CHECKING = False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from cgoom.errors import CgoomError, NotPermittedError
+from cgoom.errors import NotPermittedError
 from cgoom.place.request import ExecError, LaunchRequest, Limits, Placed
 from cgoom.place.signals import hold_signals, release_signals
-from cgoom.place.supervise import Ended, supervise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,18 +19,13 @@ else:
     # The C module below `socket`, which lacks only the enums and files: making those takes 5 ms of every launch.
     import _socket as socket
 
-__all__ = ["Ended", "ExecError", "LaunchRequest", "Limits", "Placed", "become", "find_systemd", "finish", "place"]
+__all__ = ["ExecError", "LaunchRequest", "Limits", "Placed", "become", "find_systemd", "place"]
 
 _SYSTEMD_DIR = "/run/systemd/system"  # sd_booted(3)
 BUS_SOCKET = "/run/dbus/system_bus_socket"
 _UNIFIED_PATH = "/sys/fs/cgroup"
 # Seconds; chosen: a connect to a listening socket takes microseconds, unless its queue is full.
 _CONNECT_WAIT_SEC = 2.0
-# Microseconds to wait for the rest of a workload whose CMD has ended. Chosen: what dies with CMD (one Ctrl-C, a pipe)
-# is gone within milliseconds, and a daemon it leaves behind should not delay the shell; but a killed workload is on its
-# way out, however long the kernel takes to free it.
-_REST_WAIT_USEC = 200_000
-_KILLED_WAIT_USEC = 5_000_000
 
 
 def find_systemd(mount: Mount) -> bool:
@@ -81,39 +75,9 @@ def become(request: LaunchRequest, layout: Layout, mount: Mount) -> NoReturn:
     become_direct(request, layout, mount)
 
 
-def finish(placed: Placed, layout: Layout, mount: Mount) -> Ended:
-    """Wait for the end of CMD and remove its cgroup. Raises ExecError, CgoomError.
-
-    What CMD left running keeps the cgroup and stays a workload; its name is free for a launch once that has ended.
-    """
-    wait_usec = _REST_WAIT_USEC
-    try:
-        ended = supervise(placed)
-        if ended.is_verdict:
-            wait_usec = _KILLED_WAIT_USEC
-        return ended
-    finally:
-        if placed.is_direct:
-            _remove(placed, layout, mount, wait_usec)
-        placed.close()
-
-
 def _choose_systemd(mount: Mount) -> bool:
     if not find_systemd(mount):
         return False
     if os.geteuid() != 0:
         raise NotPermittedError("a workload is started by root on this host", "run it with sudo")
     return True
-
-
-def _remove(placed: Placed, layout: Layout, mount: Mount, wait_usec: int) -> None:
-    """Remove a scope of ours. A failure changes nothing for CMD's caller: the next launch of that name removes it."""
-    try:
-        # Not before CMD has ended: until then it would be memory that nobody uses.
-        from cgoom.place.direct import remove_scope  # noqa: PLC0415
-
-        remove_scope(placed, layout, mount, wait_usec)
-    except CgoomError:
-        pass
-    except (ImportError, AttributeError, TypeError):
-        pass  # another cgoom was installed while CMD ran, and its parts do not fit ours

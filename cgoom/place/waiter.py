@@ -12,9 +12,11 @@ import os
 import sys
 
 import cgoom
+from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import Cgroup, Mount
 from cgoom.names import Layout
 from cgoom.place.request import LaunchRequest, Limits, Placed
+from cgoom.place.supervise import Ended, supervise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from cgoom.cli.wait import
 # The lowest number for a descriptor that is handed over: where the caller has closed one of 0..2, the new interpreter
 # would make a standard stream of what it finds there.
 _FD_LEAST = 3
+# Microseconds to wait for the rest of a workload whose CMD has ended. Chosen: what dies with CMD (one Ctrl-C, a pipe)
+# is gone within milliseconds, and a daemon it leaves behind should not delay the shell; but a killed workload is on its
+# way out, however long the kernel takes to free it.
+_REST_WAIT_USEC = 200_000
+_KILLED_WAIT_USEC = 5_000_000
 
 
 def become_waiter(placed: Placed, layout: Layout, mount: Mount) -> None:
@@ -63,3 +70,33 @@ def read_waiter(arguments: Sequence[str]) -> tuple[Placed, Layout, Mount]:
     request = LaunchRequest(name, (command,), limits=Limits(int(limit) if limit else None))
     placed = Placed(request, pid, pidfd, Cgroup(cgroup_fd, path), report_fd, is_direct=bool(is_direct))
     return placed, Layout(slice_name, run_dir, state_dir), Mount(mount_path, bool(hybrid))
+
+
+def finish(placed: Placed, layout: Layout, mount: Mount) -> Ended:
+    """Wait for the end of CMD and remove its cgroup. Raises ExecError, CgoomError.
+
+    What CMD left running keeps the cgroup and stays a workload; its name is free for a launch once that has ended.
+    """
+    wait_usec = _REST_WAIT_USEC
+    try:
+        ended = supervise(placed)
+        if ended.is_verdict:
+            wait_usec = _KILLED_WAIT_USEC
+        return ended
+    finally:
+        if placed.is_direct:
+            _remove(placed, layout, mount, wait_usec)
+        placed.close()
+
+
+def _remove(placed: Placed, layout: Layout, mount: Mount, wait_usec: int) -> None:
+    """Remove a scope of ours. A failure changes nothing for CMD's caller: the next launch of that name removes it."""
+    try:
+        # Not before CMD has ended: until then it would be memory that nobody uses.
+        from cgoom.place.direct import remove_scope  # noqa: PLC0415
+
+        remove_scope(placed, layout, mount, wait_usec)
+    except CgoomError:
+        pass
+    except (ImportError, AttributeError, TypeError):
+        pass  # another cgoom was installed while CMD ran, and its parts do not fit ours
