@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Looks at the host before anything can have happened to it: the next look is due when the fastest
+ * plausible allocator can have reached the next threshold. Reclaim and the OOM killer call for one
+ * earlier. One lock keeps sample, level and sequence number together, and events in their order.
+ */
+#include <linux/irq_work.h>
+#include <linux/jiffies.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/ratelimit.h>
+#include <linux/spinlock.h>
+#include <linux/vmstat.h>
+#include <linux/workqueue.h>
+
+#include "look.h"
+#include "netlink.h"
+#include "proc.h"
+#include "swap.h"
+
+#define SHARE(percent) {.value = (percent) * 10000, .is_share = true}
+/* As cgoom's HostPolicy. The fill rate, 6000 MiB/s, is chosen above what a processor can touch of
+ * fresh memory; who measured this host's sets it.
+ */
+struct level_policy look_policy = {
+	.warn = {.mem = SHARE(10), .swap = SHARE(10)},
+	.kill = {.mem = SHARE(5), .swap = SHARE(5)},
+	.recover = {.mem = SHARE(12), .swap = SHARE(12)},
+	.fill_kib_per_sec = 6000 << 10,
+};
+
+static DEFINE_SPINLOCK(look_lock);
+static struct look look;
+static bool running;
+static struct workqueue_struct *queue;
+
+static void look_work_run(struct work_struct *work);
+static DECLARE_DELAYED_WORK(look_work, look_work_run);
+
+static u64 kib(u64 pages)
+{
+	return pages << (PAGE_SHIFT - 10);
+}
+
+/* si_meminfo() counts block device pages too, under a lock: not for the OOM path. */
+static void read_sample(struct sample *sample)
+{
+	sample->total_kib = kib(totalram_pages());
+	sample->available_kib = kib(max(0L, si_mem_available()));
+	sample->free_kib = kib(global_zone_page_state(NR_FREE_PAGES));
+	swap_read(&sample->swap_total_kib, &sample->swap_free_kib);
+	sample->time_ns = ktime_get_ns();
+}
+
+static void say(const struct look *now)
+{
+	/* Ten lines in five seconds; a level that wavers is no reason to fill the log. */
+	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+	const struct sample *sample = &now->sample;
+	u64 mem = div64_u64(sample->available_kib * 1000, max(1ULL, sample->total_kib));
+	u64 swap = div64_u64(sample->swap_free_kib * 1000, max(1ULL, sample->swap_total_kib));
+
+	if (!__ratelimit(&limit))
+		return;
+	if (sample->swap_total_kib)
+		pr_info("level %u: memory %llu.%llu%% available, swap %llu.%llu%% free\n",
+			now->level, mem / 10, mem % 10, swap / 10, swap % 10);
+	else
+		pr_info("level %u: memory %llu.%llu%% available, no swap\n", now->level, mem / 10,
+			mem % 10);
+}
+
+/**
+ * look_now - take a sample, and tell when the level has changed
+ *
+ * Context: process context; does not sleep, allocates without reclaim.
+ * Return: the level.
+ */
+enum memory_info_level look_now(void)
+{
+	enum memory_info_level previous;
+	struct look now;
+	u64 begun_ns;
+
+	spin_lock(&look_lock);
+	begun_ns = ktime_get_ns();
+	read_sample(&look.sample);
+	previous = look.level;
+	look.level = level_after(&look_policy, previous, &look.sample);
+	look.looks++;
+	if (look.level != previous) {
+		look.seq++;
+		look.level_changes++;
+		netlink_tell(MEMORY_INFO_CMD_LEVEL, &look, previous, 0);
+	}
+	look.spent_ns += ktime_get_ns() - begun_ns;
+	now = look;
+	spin_unlock(&look_lock);
+	if (now.level != previous) {
+		proc_wake();
+		say(&now);
+	}
+	return now.level;
+}
+
+static void look_work_run(struct work_struct *work)
+{
+	enum memory_info_level level;
+	u64 usec;
+
+	/* Reading the total may allocate, which a host that is short has no use for. */
+	if (swap_is_stale() && READ_ONCE(look.level) == MEMORY_INFO_LEVEL_OK)
+		swap_refresh();
+	level = look_now();
+	spin_lock(&look_lock);
+	usec = level_next_usec(&look_policy, level, &look.sample);
+	if (running)
+		queue_delayed_work(queue, &look_work, max(1UL, usecs_to_jiffies((u32)usec)));
+	spin_unlock(&look_lock);
+}
+
+static void kick_run(struct irq_work *work)
+{
+	mod_delayed_work(queue, &look_work, 0);
+}
+
+static DEFINE_IRQ_WORK(kick_work, kick_run);
+
+/**
+ * look_kick - look soon
+ *
+ * Context: any. At most one look a jiffy, however often it is called.
+ */
+void look_kick(void)
+{
+	static unsigned long kicked_at = INITIAL_JIFFIES;
+
+	if (time_before_eq(jiffies, READ_ONCE(kicked_at)))
+		return;
+	WRITE_ONCE(kicked_at, jiffies);
+	irq_work_queue(&kick_work);
+}
+
+/**
+ * look_read - the last sample and what goes with it
+ * @out: a consistent copy
+ */
+void look_read(struct look *out)
+{
+	spin_lock(&look_lock);
+	*out = look;
+	spin_unlock(&look_lock);
+}
+
+/**
+ * look_read_policy - the thresholds in force
+ * @out: a consistent copy
+ */
+void look_read_policy(struct level_policy *out)
+{
+	spin_lock(&look_lock);
+	*out = look_policy;
+	spin_unlock(&look_lock);
+}
+
+/* The parameters can be written before the first look and after the last one. */
+static void look_again_locked(void)
+{
+	lockdep_assert_held(&look_lock);
+	if (running)
+		mod_delayed_work(queue, &look_work, 0);
+}
+
+/**
+ * look_set_policy - replace the thresholds
+ * @policy: all of them
+ */
+void look_set_policy(const struct level_policy *policy)
+{
+	spin_lock(&look_lock);
+	look_policy = *policy;
+	look_again_locked();
+	spin_unlock(&look_lock);
+}
+
+/**
+ * look_read_amount - one of the thresholds
+ * @place: in look_policy
+ * @out: its value
+ */
+void look_read_amount(const struct amount *place, struct amount *out)
+{
+	spin_lock(&look_lock);
+	*out = *place;
+	spin_unlock(&look_lock);
+}
+
+/**
+ * look_set_amount - change one of the thresholds
+ * @place: in look_policy
+ * @amount: its new value
+ */
+void look_set_amount(struct amount *place, const struct amount *amount)
+{
+	spin_lock(&look_lock);
+	*place = *amount;
+	look_again_locked();
+	spin_unlock(&look_lock);
+}
+
+/**
+ * look_tell - send an event that is not a change of level
+ * @cmd: which one
+ * @subject: its u64, as netlink_tell() takes it
+ * @count: its u32
+ *
+ * Return: its sequence number.
+ */
+u64 look_tell(u8 cmd, u64 subject, u32 count)
+{
+	u64 seq;
+
+	spin_lock(&look_lock);
+	seq = ++look.seq;
+	netlink_tell(cmd, &look, subject, count);
+	spin_unlock(&look_lock);
+	return seq;
+}
+
+/**
+ * look_start - take the first sample and go on by itself
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int look_start(void)
+{
+	/* Not bound to the processor of a hog, ahead of it, and with a thread that needs no memory.
+	 */
+	queue = alloc_workqueue("memory_info", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
+	if (!queue)
+		return -ENOMEM;
+	swap_refresh();
+	if (look_now() == MEMORY_INFO_LEVEL_OK)
+		say(&look);
+	spin_lock(&look_lock);
+	running = true;
+	look_again_locked();
+	spin_unlock(&look_lock);
+	return 0;
+}
+
+/**
+ * look_stop - the mirror image; nobody calls look_kick() any more
+ */
+void look_stop(void)
+{
+	spin_lock(&look_lock);
+	running = false;
+	spin_unlock(&look_lock);
+	irq_work_sync(&kick_work);
+	cancel_delayed_work_sync(&look_work);
+	destroy_workqueue(queue);
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The armed order, when the kernel is about to run its global OOM killer.
+ *
+ * In two stages, both for the first cgroup of the order that can give memory back:
+ *  1. The host is really short: all of it is killed, and the kernel is told that memory was freed,
+ *     until it is gone, but no longer than HOLD_NS. One cgroup at a time: the next one is not
+ * touched before. The kernel's own choice would be a process, and a bystander the moment that the
+ * victim has dropped its memory without having given it back.
+ *  2. Past that, or where the kernel decides for reasons of its own (sysrq, an allocation that no
+ *     lack of memory has failed): it is marked, and the kernel kills by its marks and reaps, which
+ * a victim in uninterruptible sleep needs.
+ *
+ * So the kernel gets its turn after HOLD_NS for each armed cgroup that does not die, and at once
+ * when none of the order is alive. The notifier is called with oom_lock held, so never twice at a
+ * time, in the context of whoever allocates. Nothing here sleeps or allocates with reclaim.
+ */
+#include <linux/jiffies.h>
+#include <linux/ktime.h>
+#include <linux/notifier.h>
+#include <linux/oom.h>
+#include <linux/ratelimit.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "look.h"
+#include "oom.h"
+#include "victim.h"
+
+/* Nanoseconds that a killed cgroup has before the kernel gets its turn. */
+#define HOLD_NS (3 * NSEC_PER_SEC)
+/* Nanoseconds after which a kill is history, and a cgroup that is in use again a new victim;
+ * chosen: far longer than dying takes.
+ */
+#define FORGET_NS (60 * NSEC_PER_SEC)
+/* Between two OOM events: a killed host calls for the notifier hundreds of times a second. */
+#define TELL_JIFFIES (HZ / 10)
+/* From a mark to its removal; chosen: the kernel's reaper waits for 2 s. */
+#define UNMARK_JIFFIES (5 * HZ)
+
+static struct order __rcu *armed;
+static DEFINE_SPINLOCK(arm_lock);
+
+/* A ring; written by the notifier only, which reads it without the lock. */
+static DEFINE_SPINLOCK(past_lock);
+static struct kill kills[MEMORY_INFO_KILLS_MAX];
+static u32 kills_ever;
+static u64 ooms;
+
+static void unmark_run(struct work_struct *work)
+{
+	victim_unmark_all();
+}
+
+static DECLARE_DELAYED_WORK(unmark_work, unmark_run);
+
+/* Time since a cgroup was killed; U64_MAX for one that was not. */
+static u64 age_ns(u64 cgroup_id)
+{
+	u32 kept = min_t(u32, kills_ever, MEMORY_INFO_KILLS_MAX);
+
+	for (u32 back = 1; back <= kept; back++) {
+		const struct kill *kill = &kills[(kills_ever - back) % MEMORY_INFO_KILLS_MAX];
+
+		if (kill->cgroup_id == cgroup_id)
+			return ktime_get_ns() - kill->time_ns;
+	}
+	return U64_MAX;
+}
+
+static bool is_overdue(u64 cgroup_id)
+{
+	u64 age = age_ns(cgroup_id);
+
+	return age >= HOLD_NS && age < FORGET_NS;
+}
+
+static bool anybody(u64 cgroup_id)
+{
+	return true;
+}
+
+static void kill_first_time(u64 cgroup_id)
+{
+	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+	struct kill kill = {.cgroup_id = cgroup_id, .time_ns = ktime_get_ns()};
+
+	kill.processes = victim_kill(cgroup_id);
+	/* Told and remembered at once: who asks for what it missed must find it. */
+	spin_lock(&past_lock);
+	kill.seq = look_tell(MEMORY_INFO_CMD_ARMED_KILL, cgroup_id, kill.processes);
+	kills[kills_ever++ % MEMORY_INFO_KILLS_MAX] = kill;
+	spin_unlock(&past_lock);
+	if (__ratelimit(&limit))
+		pr_info("out of memory: killed the armed cgroup %llu, %u processes\n", cgroup_id,
+			kill.processes);
+}
+
+static void mark(u64 cgroup_id)
+{
+	if (!cgroup_id)
+		return;
+	victim_mark(cgroup_id);
+	mod_delayed_work(system_wq, &unmark_work, UNMARK_JIFFIES);
+}
+
+/* Returns whether the kernel is to wait. */
+static bool enforce(const struct order *order, enum memory_info_level level)
+{
+	u64 victim = victim_find(order, is_overdue);
+	bool is_held = victim && age_ns(victim) < HOLD_NS;
+
+	if (current->flags & PF_WQ_WORKER) {
+		/* Perhaps sysrq, which kills whatever we say. */
+		mark(victim_find(order, anybody));
+		return is_held;
+	}
+	if (is_held) {
+		victim_kill(victim);
+		return true;
+	}
+	if (!victim)
+		return false;
+	if (level < MEMORY_INFO_LEVEL_KILL || is_overdue(victim)) {
+		mark(victim);
+		return false;
+	}
+	kill_first_time(victim);
+	return true;
+}
+
+/* Such a task gets what it needs from the kernel, which asks for it next. */
+static bool is_current_dying(void)
+{
+	return current->mm && !tsk_is_oom_victim(current) &&
+	       (fatal_signal_pending(current) || current->flags & PF_EXITING);
+}
+
+static void count_oom(void)
+{
+	static unsigned long told_at = INITIAL_JIFFIES - TELL_JIFFIES;
+	u64 count;
+
+	spin_lock(&past_lock);
+	count = ++ooms;
+	spin_unlock(&past_lock);
+	if (time_before(jiffies, told_at + TELL_JIFFIES))
+		return;
+	told_at = jiffies;
+	look_tell(MEMORY_INFO_CMD_OOM, count, 0);
+}
+
+static int on_oom(struct notifier_block *block, unsigned long unused, void *argument)
+{
+	enum memory_info_level level = look_now();
+	unsigned long *freed = argument;
+	const struct order *order;
+
+	look_kick();
+	count_oom();
+	if (is_current_dying())
+		return NOTIFY_OK;
+	rcu_read_lock();
+	order = rcu_dereference(armed);
+	if (order && enforce(order, level))
+		*freed += 1;
+	rcu_read_unlock();
+	return NOTIFY_OK;
+}
+
+static struct notifier_block oom_block = {.notifier_call = on_oom};
+
+/**
+ * oom_arm - replace the armed order
+ * @order: from kmalloc(), ours from now on; NULL disarms
+ */
+void oom_arm(struct order *order)
+{
+	struct order *old;
+
+	spin_lock(&arm_lock);
+	old = rcu_replace_pointer(armed, order, lockdep_is_held(&arm_lock));
+	spin_unlock(&arm_lock);
+	synchronize_rcu();
+	kfree(old);
+}
+
+/**
+ * oom_read_past - what has happened so far
+ * @past: a consistent copy
+ */
+void oom_read_past(struct oom_past *past)
+{
+	const struct order *order;
+
+	rcu_read_lock();
+	order = rcu_dereference(armed);
+	past->armed = order ? order->count : 0;
+	rcu_read_unlock();
+	spin_lock(&past_lock);
+	past->ooms = ooms;
+	past->kills = min_t(u32, kills_ever, MEMORY_INFO_KILLS_MAX);
+	for (u32 i = 0; i < past->kills; i++)
+		past->kill[i] = kills[(kills_ever - past->kills + i) % MEMORY_INFO_KILLS_MAX];
+	spin_unlock(&past_lock);
+}
+
+/**
+ * oom_start - be asked before the kernel kills
+ *
+ * Return: 0 or an errno.
+ */
+int oom_start(void)
+{
+	return register_oom_notifier(&oom_block);
+}
+
+/**
+ * oom_stop - the mirror image; nothing is marked or armed any more
+ */
+void oom_stop(void)
+{
+	unregister_oom_notifier(&oom_block);
+	if (cancel_delayed_work_sync(&unmark_work))
+		victim_unmark_all();
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is free of swap is one atomic read. The total is not exported to modules, but /proc/meminfo
+ * has it; measured, that reading is ten times what all the rest of a sample costs, so it is kept.
+ */
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
+#include <linux/mutex.h>
+#include <linux/string.h>
+#include <linux/swap.h>
+
+#include "swap.h"
+
+/* Seconds; chosen: swapon is rare, and one that adds to what is free is seen at once. */
+#define REFRESH_SECONDS 30
+/* Bytes; SwapTotal ends within the first 500 of /proc/meminfo. */
+#define TEXT_SIZE 1024
+
+static DEFINE_MUTEX(refresh_lock);
+static u64 known_total_kib;
+static unsigned long refreshed_at;
+
+static u64 free_kib_now(void)
+{
+	return (u64)max(0L, get_nr_swap_pages()) << (PAGE_SHIFT - 10);
+}
+
+/**
+ * swap_refresh - read SwapTotal anew
+ *
+ * Context: process context, may allocate: not for the OOM path. Where /proc is not mounted the last
+ * total stays, and what is free is its least.
+ */
+void swap_refresh(void)
+{
+	static char text[TEXT_SIZE];
+	unsigned long long total_kib;
+	struct file *file;
+	const char *line;
+	ssize_t length;
+	loff_t at = 0;
+
+	mutex_lock(&refresh_lock);
+	WRITE_ONCE(refreshed_at, jiffies);
+	file = filp_open("/proc/meminfo", O_RDONLY, 0);
+	if (IS_ERR(file))
+		goto unlock;
+	length = kernel_read(file, text, sizeof(text) - 1, &at);
+	filp_close(file, NULL);
+	text[max_t(ssize_t, length, 0)] = '\0';
+	line = strstr(text, "SwapTotal:");
+	if (line && sscanf(line, "SwapTotal: %llu", &total_kib) == 1)
+		WRITE_ONCE(known_total_kib, total_kib);
+unlock:
+	mutex_unlock(&refresh_lock);
+}
+
+/**
+ * swap_is_stale - whether the total should be read anew
+ *
+ * Return: true after a while, and at once when more is free than there should be.
+ */
+bool swap_is_stale(void)
+{
+	return free_kib_now() > READ_ONCE(known_total_kib) ||
+	       time_after(jiffies, READ_ONCE(refreshed_at) + REFRESH_SECONDS * HZ);
+}
+
+/**
+ * swap_read - SwapTotal and SwapFree, from any context
+ * @total_kib: the last known total, at least what is free
+ * @free_kib: what is free now
+ */
+void swap_read(u64 *total_kib, u64 *free_kib)
+{
+	*free_kib = free_kib_now();
+	*total_kib = max(READ_ONCE(known_total_kib), *free_kib);
+}
