@@ -1,0 +1,1 @@
+"""The pure parts of the kernel module, compiled as a user program."""
