@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.house.sources import ROOT, c_files, python_files, python_scripts, shell_files
 
 # Programs that pip installs beside the interpreter; not resolved, a venv's python is a link out of it.
@@ -58,6 +60,17 @@ def test_clang_format() -> None:
     files = c_files()
     assert files, "found no C source"
     require_clean([BIN / "clang-format", "--dry-run", "--Werror", "--", *files])
+
+
+def test_checkpatch() -> None:
+    files = [path for path in c_files() if path.parts[0] == "kmod"]
+    assert files, "found no kernel source"
+    done = subprocess.run(
+        [".ci/checkpatch", *files], cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT
+    )
+    if done.returncode == 77 and not os.environ.get("CI"):
+        pytest.skip(f"{done.stderr.strip()}: a Debian host with a network has it")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_scripts_are_found() -> None:
