@@ -4,6 +4,8 @@
  * plausible allocator can have reached the next threshold. Reclaim and the OOM killer call for one
  * earlier. One lock keeps sample, level and sequence number together, and events in their order.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>

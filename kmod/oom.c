@@ -15,6 +15,8 @@
  * when none of the order is alive. The notifier is called with oom_lock held, so never twice at a
  * time, in the context of whoever allocates. Nothing here sleeps or allocates with reclaim.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/notifier.h>
