@@ -31,6 +31,11 @@ struct level_policy look_policy = {
 	.fill_kib_per_sec = 6000 << 10,
 };
 
+/* Between two looks that others call for; chosen: reclaim that goes on for hours, on a host with
+ * room, costs fifty looks a second.
+ */
+#define KICK_JIFFIES (HZ / 50)
+
 static DEFINE_SPINLOCK(look_lock);
 static struct look look;
 static bool running;
@@ -105,15 +110,21 @@ enum memory_info_level look_now(void)
 	return now.level;
 }
 
+static void refresh_work_run(struct work_struct *work)
+{
+	swap_refresh();
+}
+
+static DECLARE_WORK(refresh_work, refresh_work_run);
+
 static void look_work_run(struct work_struct *work)
 {
-	enum memory_info_level level;
+	enum memory_info_level level = look_now();
 	u64 usec;
 
-	/* Reading the total may allocate, which a host that is short has no use for. */
-	if (swap_is_stale() && READ_ONCE(look.level) == MEMORY_INFO_LEVEL_OK)
-		swap_refresh();
-	level = look_now();
+	/* Elsewhere, since it may have to wait for memory; a host that is short is spared it. */
+	if (level == MEMORY_INFO_LEVEL_OK && swap_is_stale())
+		queue_work(system_wq, &refresh_work);
 	spin_lock(&look_lock);
 	usec = level_next_usec(&look_policy, level, &look.sample);
 	if (running)
@@ -131,13 +142,13 @@ static DEFINE_IRQ_WORK(kick_work, kick_run);
 /**
  * look_kick - look soon
  *
- * Context: any. At most one look a jiffy, however often it is called.
+ * Context: any. However often it is called, the looks are KICK_JIFFIES apart.
  */
 void look_kick(void)
 {
-	static unsigned long kicked_at = INITIAL_JIFFIES;
+	static unsigned long kicked_at = INITIAL_JIFFIES - KICK_JIFFIES;
 
-	if (time_before_eq(jiffies, READ_ONCE(kicked_at)))
+	if (time_before(jiffies, READ_ONCE(kicked_at) + KICK_JIFFIES))
 		return;
 	WRITE_ONCE(kicked_at, jiffies);
 	irq_work_queue(&kick_work);
@@ -261,5 +272,6 @@ void look_stop(void)
 	spin_unlock(&look_lock);
 	irq_work_sync(&kick_work);
 	cancel_delayed_work_sync(&look_work);
+	cancel_work_sync(&refresh_work);
 	destroy_workqueue(queue);
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The armed order, when the kernel is about to run its global OOM killer.
+ * The armed order, when the kernel is about to run its global OOM killer. It has two stages, both
+ * for the first cgroup of the order that can give memory back.
  *
- * In two stages, both for the first cgroup of the order that can give memory back:
- *  1. The host is really short: all of it is killed, and the kernel is told that memory was freed,
- *     until it is gone, but no longer than HOLD_NS. One cgroup at a time: the next one is not
- * touched before. The kernel's own choice would be a process, and a bystander the moment that the
- * victim has dropped its memory without having given it back.
- *  2. Past that, or where the kernel decides for reasons of its own (sysrq, an allocation that no
- *     lack of memory has failed): it is marked, and the kernel kills by its marks and reaps, which
- * a victim in uninterruptible sleep needs.
+ * Where the host is really short, all of it is killed, and the kernel is told that memory was freed
+ * until it is gone, but no longer than HOLD_NS. One cgroup at a time. Left alone, the kernel would
+ * choose by process, and take a bystander in the moment when the victim has dropped its memory and
+ * not yet given it back.
+ *
+ * Past that time, or where the kernel kills for reasons of its own (sysrq, an allocation that no
+ * lack of memory has failed), it is only marked. The kernel goes by the marks, and reaps whom it
+ * kills, which a victim in uninterruptible sleep needs.
  *
  * So the kernel gets its turn after HOLD_NS for each armed cgroup that does not die, and at once
  * when none of the order is alive. The notifier is called with oom_lock held, so never twice at a
@@ -32,7 +33,9 @@
 #include "oom.h"
 #include "victim.h"
 
-/* Nanoseconds that a killed cgroup has before the kernel gets its turn. */
+/* Nanoseconds that a killed cgroup has before the kernel gets its turn; chosen: several times what
+ * a thousand processes take in an emulated guest, and little beside the reaper's own 2 s.
+ */
 #define HOLD_NS (3 * NSEC_PER_SEC)
 /* Nanoseconds after which a kill is history, and a cgroup that is in use again a new victim;
  * chosen: far longer than dying takes.

@@ -29,13 +29,17 @@ static int set_percent(const char *text, const struct kernel_param *param)
 static u64 ppm_of(const struct amount *amount, bool is_swap)
 {
 	struct look look;
+	unsigned int shift;
 	u64 total_kib;
 
 	if (amount->is_share)
 		return amount->value;
 	look_read(&look);
 	total_kib = is_swap ? look.sample.swap_total_kib : look.sample.total_kib;
-	return mul_u64_u32_div(amount->value, 100 * PPM_PER_PERCENT, max_t(u32, 1, total_kib));
+	/* Beyond 4 TiB a MiB is near enough. */
+	shift = total_kib > U32_MAX ? 10 : 0;
+	return mul_u64_u32_div(amount->value >> shift, 100 * PPM_PER_PERCENT,
+			       max_t(u32, 1, total_kib >> shift));
 }
 
 static int show_percent(char *buffer, const struct kernel_param *param)

@@ -42,7 +42,9 @@ void swap_refresh(void)
 	ssize_t length;
 	loff_t at = 0;
 
-	mutex_lock(&refresh_lock);
+	/* Who has it may have to wait for memory; nobody else is to wait for that. */
+	if (!mutex_trylock(&refresh_lock))
+		return;
 	WRITE_ONCE(refreshed_at, jiffies);
 	file = filp_open("/proc/meminfo", O_RDONLY, 0);
 	if (IS_ERR(file))
