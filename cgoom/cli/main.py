@@ -57,6 +57,12 @@ def _policy() -> ModuleType:
     return policy
 
 
+def _module() -> ModuleType:
+    from cgoom.cli import module
+
+    return module
+
+
 def _doctor() -> ModuleType:
     from cgoom.cli import doctor
 
@@ -86,6 +92,7 @@ COMMANDS = {
     "kill": Entry(_change, "End a workload now, as a whole."),
     "history": Entry(_history, "Past decisions: who died, when and why."),
     "policy": Entry(_policy, "Check a policy file, show the policy in force."),
+    "module": Entry(_module, "What the kernel module sees; its events as they come."),
     "doctor": Entry(_doctor, "What this host can and cannot do, and the remedies."),
     "demo": Entry(_demo, "Two workloads fill the memory; the less important one dies."),
 }

@@ -61,6 +61,11 @@ def render_json(document: object) -> str:
     return json.dumps(document, indent=2)
 
 
+def render_json_line(document: object) -> str:
+    """One JSON document on one line, for a stream of them."""
+    return json.dumps(document)
+
+
 def render_when(time_usec: int) -> str:
     """CLOCK_REALTIME microseconds as local time: `2026-11-25 20:10:11`."""
     try:

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from cgoom import __version__
 from cgoom.cli.main import COMMANDS, cgoom, main
 
-ORDER = ["launch", "daemon", "ls", "status", "explain", "priority", "kill", "history", "policy", "doctor", "demo"]
+ORDER = ["launch", "daemon", "ls", "status", "explain", "priority", "kill", "history", "policy", "module"]
+ORDER += ["doctor", "demo"]
 
 
 def test_the_help_has_one_line_per_command_in_order() -> None:

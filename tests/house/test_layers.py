@@ -39,6 +39,7 @@ THIRD_PARTY = {
     "click": ("cgoom/cli/",),
     "yaml": ("cgoom/policy/",),
     "psutil": ("cgoom/observe/", "cgoom/cli/"),
+    "pyroute2": ("cgoom/cli/",),
 }
 # The codec carries a policy into the daemon, whose memory has no room for a YAML parser.
 NEVER = {("cgoom/policy/codec.py", "yaml")}
@@ -165,6 +166,7 @@ def test_a_broken_rule_is_seen(path: str, source: str) -> None:
         ("cgoom/policy/parse.py", "import yaml\nfrom cgoom.units import parse_size"),
         ("cgoom/kernel/psi.py", "import os\nfrom cgoom.kernel.fault import kernel_errors\nopen('/proc/meminfo')"),
         ("cgoom/observe/host.py", "import psutil\nfrom cgoom.kernel.meminfo import MemInfo"),
+        ("cgoom/cli/module.py", "from pyroute2.netlink import genlmsg"),
         ("cgoom/daemon/step.py", "from cgoom.core.decide import decide\nfrom cgoom.act.kill import execute"),
         ("cgoom/cli/daemon.py", "import click\nfrom cgoom.daemon.loop import run"),
         ("cgoom/cli/main.py", "from cgoom import __version__\nprint(__version__)"),
