@@ -295,7 +295,7 @@ class Record:
     """One decision and what became of it: what was seen, who was considered, who was chosen, why, and how long it took.
 
     `kind`: `shortage` (the daemon), `manual` (`cgoom kill`), `kernel-oom` (the kernel killed at the workload's own
-    limit). `time_usec` is CLOCK_REALTIME of the decision.
+    limit), `armed-kill` (the module killed). `time_usec` is CLOCK_REALTIME of the decision.
     """
 
     record_id: str

@@ -6,8 +6,9 @@ The order in which candidates are given never matters, because no two of them ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 
-from cgoom.model import Candidate, TieBreak, VictimPolicy
+from cgoom.model import Candidate, TieBreak, VictimPolicy, Workload
 from cgoom.units import render_size
 
 
@@ -21,6 +22,21 @@ def first_equals(candidates: Iterable[Candidate]) -> list[Candidate]:
     eligible = [candidate for candidate in candidates if not candidate.skip]
     largest = max((candidate.workload.priority for candidate in eligible), default=0)
     return [candidate for candidate in eligible if candidate.workload.priority == largest]
+
+
+def rank_first(equals: Iterable[Iterable[Candidate]], victim: VictimPolicy, limit: int) -> tuple[Workload, ...]:
+    """The first `limit` of the order, those that cannot be chosen left out.
+
+    `equals`: the candidates of each priority, the largest number first; no more of them are taken than it needs.
+    """
+    found: list[Workload] = []
+    for group in equals:
+        able = (candidate for candidate in group if not candidate.skip)
+        first = nsmallest(limit - len(found), able, key=lambda candidate: _key(candidate, victim.tie_break))
+        found += [candidate.workload for candidate in first]
+        if len(found) >= limit:
+            break
+    return tuple(found)
 
 
 def place_reason(ranked: Sequence[Candidate], index: int, victim: VictimPolicy) -> str:

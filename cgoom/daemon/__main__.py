@@ -11,20 +11,24 @@ import sys
 
 from cgoom.act.execute import DryExecutor, RealExecutor
 from cgoom.core.match import Scope
+from cgoom.daemon.docket import Surroundings
 from cgoom.daemon.ledger import Ledger
 from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.preflight import freeze_garbage, raise_file_limit, raise_own_importance, read_own_cgroup
 from cgoom.daemon.sources import Sources
-from cgoom.errors import CgoomError, KernelError
+from cgoom.daemon.standby import Standby, Unprepared
+from cgoom.daemon.watch import Watch
+from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import find_mount, open_cgroup
-from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.memory_info import Module
 from cgoom.kernel.proc import read_boot_id
 from cgoom.model import Layout, Policy, parse_layout
 from cgoom.observe.host import measure_fill_rate
 from cgoom.observe.tree import Tree
 from cgoom.policy.codec import decode_policy, encode_policy
+from cgoom.record.directory import replace_file
 from cgoom.record.history import History
 from cgoom.record.instance import Instance
 from cgoom.record.journal import Journal, Severity
@@ -65,33 +69,42 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
     own_path = read_own_cgroup()
     tree = Tree(root, layout.slice_name, Scope(policy.workloads))
     sources = Sources(tree.fd)
-    ledger = Ledger(
-        History(layout.state_dir),
-        Stage(layout.run_dir),
-        journal,
-        read_boot_id(),
-        "cgoom daemon --dry-run" if dry_run else "cgoom daemon",
-    )
+    boot_id, by = read_boot_id(), "cgoom daemon --dry-run" if dry_run else "cgoom daemon"
+    ledger = Ledger(History(layout.state_dir), Stage(layout.run_dir), journal, boot_id, by)
+    fill_bytes_per_sec = measure_fill_rate()
+    host = Surroundings(tree, own_path, mount.hybrid)
+    watch = Watch(None if dry_run else _open_module(journal, sources), journal, fill_bytes_per_sec)
     parts = Parts(
         tree=tree,
         sources=sources,
         meminfo=MemInfo(),
         executor=DryExecutor() if dry_run else RealExecutor(),
         ledger=ledger,
+        standby=Unprepared() if dry_run else Standby(host, watch, ledger, journal, layout.run_dir, boot_id),
         journal=journal,
         notifier=Notifier(),
         publish=lambda chosen: _publish(layout, journal, chosen),
         root_fd=root.fd,
         own_path=own_path,
         hybrid=mount.hybrid,
-        fill_bytes_per_sec=measure_fill_rate(),
+        fill_bytes_per_sec=fill_bytes_per_sec,
         policy_path=policy_path,
     )
-    findings = [*raise_own_importance(root, own_path), *sources.arm_pressure()]
-    for finding in findings:
+    for finding in (*raise_own_importance(root, own_path), *sources.arm_pressure()):
         journal.write(Severity.WARNING, finding)
     freeze_garbage()
     return Loop(parts, policy)
+
+
+def _open_module(journal: Journal, sources: Sources) -> Module | None:
+    """The kernel module, loaded or not: where there is netlink at all, its coming is heard."""
+    try:
+        module = Module()
+    except CgoomError as error:
+        journal.write(Severity.WARNING, f"memory_info will not be heard: {error.message}")
+        return None
+    sources.add_module(module.fd)
+    return module
 
 
 def _read_all(fd: int) -> str:
@@ -105,21 +118,9 @@ def _read_all(fd: int) -> str:
 def _publish(layout: Layout, journal: Journal, policy: Policy) -> None:
     """The policy in force, for `cgoom status`; a full /run is no reason to end."""
     try:
-        _write_policy(os.path.join(layout.run_dir, POLICY_FILE), encode_policy(policy).encode())
+        replace_file(layout.run_dir, POLICY_FILE, encode_policy(policy).encode())
     except CgoomError as error:
         journal.write(Severity.WARNING, f"`cgoom status` shows an older policy: {error.message}")
-
-
-def _write_policy(path: str, text: bytes) -> None:
-    """Written beside and renamed, so that nobody reads half of it."""
-    with kernel_errors(path):
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        try:
-            if os.write(fd, text) != len(text):
-                raise KernelError(f"{path}: written in part", "free space there")
-        finally:
-            os.close(fd)
-        os.rename(path + ".new", path)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -23,6 +24,15 @@ class Host(Protocol):
     hybrid: bool
 
 
+@dataclass(slots=True)
+class Surroundings:
+    """Those parts by themselves, for what is made before the loop."""
+
+    tree: Tree
+    own_path: str
+    hybrid: bool
+
+
 def find_first_equals(host: Host, policy: Policy, stuck: frozenset[CgroupRef]) -> tuple[Candidate, ...]:
     """The candidates of the largest priority number that has any, and one of the next, for the reason's sake.
 
@@ -35,6 +45,20 @@ def find_first_equals(host: Host, policy: Policy, stuck: frozenset[CgroupRef]) -
             return (*_look_at(host, policy, first), Candidate(found[0].workload))
         first = first or found
     return tuple(_look_at(host, policy, first))
+
+
+def find_equals(host: Host, policy: Policy, limit: int) -> Iterator[list[Candidate]]:
+    """Those that can be chosen, of each priority, the largest number first.
+
+    Their usage is read only where it can matter, and of no more than `limit` equals: among more of them the sizes are
+    a matter of moments, and to read them all would cost more than the order is worth.
+    """
+    for members in host.tree.equals():
+        found = [member for member in members if not _skip(host, member)]
+        if len(found) > limit:
+            yield [Candidate(member.workload) for member in found]
+        elif found:
+            yield list(_look_at(host, policy, found))
 
 
 def _look_at(host: Host, policy: Policy, equals: list[Member]) -> Iterator[Candidate]:

@@ -29,6 +29,10 @@ from cgoom.units import render_size, render_time
 PENDING_LIMIT = 256
 # Microseconds between two tries to write what the disk refused; chosen: an administrator frees space, not we.
 RETRY_USEC = 5_000_000
+# Kinds of records that tell what somebody else did.
+OTHERS = {"kernel-oom": "the kernel", "armed-kill": "memory_info"}
+# Steps that end a victim: ours, and the module's while we were late.
+KILLS = ("kill", "armed-kill")
 # What an open record says of its end.
 UNKNOWN_END = "the daemon ended before it knew"
 
@@ -71,7 +75,7 @@ class Ledger:
             boot_id=self._boot_id,
             time_usec=time_usec,
             kind=kind,
-            by="the kernel" if kind == "kernel-oom" else self.by,
+            by=OTHERS.get(kind, self.by),
             level=seen.level,
             victim=candidate.workload,
             usage_bytes=usage.current_bytes if usage else None,
@@ -111,7 +115,7 @@ class Ledger:
         """One more thing that was done to the victim, or that happened to it."""
         entry = self._open.get(ref)
         if entry is not None:
-            step = Step(what, now_usec - entry.begun_usec, outcome, note)
+            step = Step(what, max(0, now_usec - entry.begun_usec), outcome, note)
             self._update(ref, lambda record: replace(record, steps=(*record.steps, step)))
 
     def close_entry(self, ref: CgroupRef, outcome: Outcome, note: str, available_bytes: int | None) -> None:
@@ -124,10 +128,13 @@ class Ledger:
         self._journal.write(Severity.ERR if failed else Severity.NOTICE, render_line(entry.record))
         self._keep(entry)
 
-    def append(self, record: Record) -> None:
-        """A record that is complete from the beginning: something that the kernel did."""
+    def append(self, record: Record, uncertain: bool = False) -> None:
+        """A record that is complete from the beginning: something that the kernel did.
+
+        `uncertain`: an earlier daemon may have written it.
+        """
         self._journal.write(Severity.WARNING, render_line(record))
-        self._keep(Entry(record, self._stage.open_slot(record), 0))
+        self._keep(Entry(record, self._stage.open_slot(record), 0, uncertain))
 
     def recover(self, resume: Callable[[Record], bool]) -> None:
         """Take over what an earlier daemon left. `resume` says whether that victim is still to be dealt with."""
@@ -197,8 +204,14 @@ def render_line(record: Record) -> str:
     """The one line of a decision: what was done to whom, why, what came of it."""
     victim: Workload = record.victim
     words = {Outcome.WOULD: "would have killed", Outcome.GONE: "meant to kill", Outcome.FAILED: "failed to kill"}
-    verb = "the kernel killed" if record.kind == "kernel-oom" else words.get(record.outcome, "killed")
-    if record.outcome == Outcome.DONE and record.steps and all(step.what != "kill" for step in record.steps):
+    other = OTHERS.get(record.kind)
+    verb = f"{other} killed" if other else words.get(record.outcome, "killed")
+    if (
+        not other
+        and record.outcome == Outcome.DONE
+        and record.steps
+        and all(step.what not in KILLS for step in record.steps)
+    ):
         verb = "asked to end"
     parts = [f"{verb} {victim.name} (priority {victim.priority}): {record.why.shortage}; {record.why.choice}"]
     gone = next((step.at_usec for step in record.steps if step.what == "depopulated"), None)
@@ -214,5 +227,5 @@ def render_line(record: Record) -> str:
 def _conclude_leftover(record: Record, same_boot: bool) -> Record:
     """A victim that is not there any more: if its kill had been decided, it was carried out, or it ended by itself."""
     note = "finished by the next daemon" if same_boot else "the host was restarted meanwhile"
-    killed = any(step.what == "kill" and step.outcome == Outcome.DONE for step in record.steps)
+    killed = any(step.what in KILLS and step.outcome == Outcome.DONE for step in record.steps)
     return replace(record, outcome=Outcome.DONE if killed else Outcome.GONE, note=note)

@@ -17,9 +17,10 @@ from cgoom.core.pace import next_sample_usec
 from cgoom.daemon.docket import find_considered, find_first_equals
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.notify import Notifier
-from cgoom.daemon.reload import Reload
-from cgoom.daemon.sources import Source, Sources
-from cgoom.errors import CgoomError, GoneError, PolicyError
+from cgoom.daemon.reload import Reloads
+from cgoom.daemon.sources import NEVER_USEC, Source, Sources
+from cgoom.daemon.standby import Standby, Unprepared
+from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.model import (
@@ -59,6 +60,7 @@ class Parts:
     meminfo: MemInfo
     executor: Executor
     ledger: Ledger
+    standby: Standby | Unprepared
     journal: Journal
     notifier: Notifier
     publish: Callable[[Policy], None]
@@ -75,14 +77,14 @@ class Loop:
     def __init__(self, parts: Parts, policy: Policy) -> None:
         self._parts, self._policy = parts, policy
         self._state = State()
-        self._reload: Reload | None = None
+        self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._wake_at_usec = 0
         self._beat_at_usec = 0
         self._rescan_at_usec = 0
         self._flush_by_usec = 0
         self._seen: tuple[Candidate, ...] = ()
-        self._reload_again = False
         self._told = ""
+        self._is_calm = False
         self.ending = False
 
     def run(self) -> None:
@@ -90,6 +92,7 @@ class Loop:
         parts = self._parts
         self._take_changes(parts.tree.rescan())
         parts.ledger.recover(self._resume)
+        parts.standby.begin(self._policy)
         parts.publish(self._policy)
         parts.journal.write(Severity.INFO, f"ready: {len(parts.tree)} workloads adopted")
         parts.notifier.send_ready(read_monotonic_usec(), self._status())
@@ -97,6 +100,7 @@ class Loop:
             self.step(parts.sources.wait(self._wake_at_usec - read_monotonic_usec()))
         parts.notifier.send("STOPPING=1")
         parts.ledger.flush_all()
+        parts.standby.end()
 
     def step(self, woken: frozenset[Source]) -> None:
         """One turn: the level first, since a kill must not wait for anything else."""
@@ -105,11 +109,14 @@ class Loop:
             changes += self._parts.tree.rescan()
             self._rescan_at_usec = read_monotonic_usec() + RESCAN_USEC
         self._decide()
+        if Source.MODULE in woken:
+            self._parts.standby.take_events()
         self._take_changes(changes)
         if Source.SIGNALS in woken:
             self._take_signals()
         if Source.RELOAD in woken:
             self._take_reload()
+        self._parts.standby.keep(self._state.level, read_monotonic_usec())
         self._beat()
 
     def _decide(self) -> None:
@@ -118,7 +125,9 @@ class Loop:
         memory, now_usec = parts.meminfo.read(), read_monotonic_usec()
         if is_calm(policy, self._state, memory):
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
+            self._is_calm = True
             return
+        self._is_calm = False
         snapshot = Snapshot(
             now_usec=now_usec,
             memory=memory,
@@ -196,6 +205,7 @@ class Loop:
         ref, following = flight.workload.ref, self._state.flight
         if following is not None and following.workload.ref == ref:
             return
+        self._parts.standby.take_events()  # the module may have been quicker: that belongs into this record
         ledger = self._parts.ledger
         if ref in self._state.stuck:
             ledger.close_entry(ref, Outcome.FAILED, "the kill had no effect", snapshot.memory.available_bytes)
@@ -250,6 +260,8 @@ class Loop:
     def _record_kernel_kill(self, change: Change) -> None:
         """The kernel was quicker, or the workload met its own limit: it is told like our own decisions."""
         parts = self._parts
+        if not change.own_limit and parts.standby.has_killed(change.workload.ref):
+            return  # the module had the kernel do it, and that is told
         seen = Seen(self._state.level, parts.meminfo.read(), len(parts.tree))
         limit = "killed by the kernel at its own memory.max"
         why = Why(limit if change.own_limit else "killed by the kernel, out of memory", "the kernel chose")
@@ -269,43 +281,18 @@ class Loop:
     def _take_signals(self) -> None:
         signos = self._parts.sources.drain_signals()
         if signal.SIGHUP in signos:
-            if self._reload is None:
-                self._start_reload()
-            else:
-                self._reload_again = True  # the file may have changed after it was read
+            self._reloads.start(self._status())
         self.ending = self.ending or signal.SIGTERM in signos or signal.SIGINT in signos
 
-    def _start_reload(self) -> None:
-        parts = self._parts
-        parts.notifier.send_reloading(read_monotonic_usec())
-        try:
-            self._reload = Reload(parts.policy_path)
-        except OSError as error:
-            parts.journal.write(Severity.ERR, f"the policy stays as it is, no process to read it: {error.strerror}")
-            parts.notifier.send_ready(read_monotonic_usec(), self._status())
-        else:
-            parts.sources.add_reload(self._reload.fd)
-
     def _take_reload(self) -> None:
-        parts, reload = self._parts, self._reload
-        if reload is None or not reload.read():
-            return
-        parts.sources.remove(reload.fd)
-        self._reload = None
-        try:
-            self._policy = reload.finish()
-        except PolicyError as error:
-            hint = f" (hint: {error.hint})" if error.hint else ""
-            parts.journal.write(Severity.ERR, f"the policy stays as it is: {error.message}{hint}")
-        else:
-            self._take_changes(parts.tree.rescope(Scope(self._policy.workloads)))
-            parts.publish(self._policy)
-            parts.journal.write(Severity.INFO, f"policy loaded: {parts.policy_path}")
-        if self._reload_again:
-            self._reload_again = False
-            self._start_reload()
-        else:
-            parts.notifier.send_ready(read_monotonic_usec(), self._status())
+        parts = self._parts
+        policy = self._reloads.take()
+        if policy is not None:
+            self._policy = policy
+            self._take_changes(parts.tree.rescope(Scope(policy.workloads)))
+            parts.standby.set_policy(policy)
+            parts.publish(policy)
+        self._reloads.finish(self._status())
 
     def _status(self) -> str:
         return f"{len(self._parts.tree)} workloads, level {self._state.level.name.lower()}"
@@ -313,6 +300,7 @@ class Loop:
     def _beat(self) -> None:
         """What is due now and then: a changed status, the watchdog, what the disk refused."""
         notifier, now_usec = self._parts.notifier, read_monotonic_usec()
+        self._set_timer()
         status = self._status()
         if status != self._told:
             self._told = status
@@ -323,6 +311,13 @@ class Loop:
                 self._beat_at_usec = now_usec + notifier.watchdog_usec
             self._wake_at_usec = min(self._wake_at_usec, self._beat_at_usec)
         self._flush(now_usec)
+
+    def _set_timer(self) -> None:
+        """Nobody looks at memory now and then where the module does; the rest of what is due stays due."""
+        parts = self._parts
+        if self._is_calm and parts.standby.is_watched:
+            self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
+        self._wake_at_usec = min(self._wake_at_usec, parts.standby.due_usec(self._state.level))
 
     def _flush(self, now_usec: int) -> None:
         """Let a record wait for the disk when nobody has to be killed, but not for ever."""

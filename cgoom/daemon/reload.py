@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
+from cgoom.daemon.notify import Notifier
+from cgoom.daemon.sources import Sources
 from cgoom.errors import PolicyError
 from cgoom.model import Policy
 from cgoom.policy.codec import decode_policy
+from cgoom.record.journal import Journal, Severity
 
 # Bytes of a compiled policy; chosen: 256 rules of the longest pattern.
 OUTPUT_LIMIT_BYTES = 4 << 20
@@ -55,3 +59,55 @@ class Reload:
             hint = next((line.removeprefix("hint: ") for line in said if line.startswith("hint: ")), "")
             raise PolicyError(said[0].removeprefix("cgoom: error: "), hint)
         return decode_policy(text)
+
+
+class Reloads:
+    """One reload at a time; one that is asked for meanwhile follows, since the file may have changed after it was read.
+
+    The supervisor is told READY=1 by `send_ready` when the last of them is over.
+    """
+
+    def __init__(self, path: str, sources: Sources, journal: Journal, notifier: Notifier) -> None:
+        self._path, self._sources, self._journal, self._notifier = path, sources, journal, notifier
+        self._running: Reload | None = None
+        self._again = False
+
+    def start(self, status: str) -> None:
+        """Begin to read the file again."""
+        if self._running is not None:
+            self._again = True
+            return
+        self._notifier.send_reloading(time.monotonic_ns() // 1000)
+        try:
+            self._running = Reload(self._path)
+        except OSError as error:
+            self._journal.write(Severity.ERR, f"the policy stays as it is, no process to read it: {error.strerror}")
+            self._notifier.send_ready(time.monotonic_ns() // 1000, status)
+        else:
+            self._sources.add_reload(self._running.fd)
+
+    def take(self) -> Policy | None:
+        """The new policy when it is complete; None: not yet, or the old one stays and that is said."""
+        running = self._running
+        if running is None or not running.read():
+            return None
+        self._sources.remove(running.fd)
+        self._running = None
+        try:
+            policy = running.finish()
+        except PolicyError as error:
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            self._journal.write(Severity.ERR, f"the policy stays as it is: {error.message}{hint}")
+            return None
+        self._journal.write(Severity.INFO, f"policy loaded: {self._path}")
+        return policy
+
+    def finish(self, status: str) -> None:
+        """To be called after every `take`: start what was asked for meanwhile, or say that it is over."""
+        if self._running is not None:
+            return
+        if self._again:
+            self._again = False
+            self.start(status)
+        else:
+            self._notifier.send_ready(time.monotonic_ns() // 1000, status)

@@ -17,6 +17,8 @@ PRESSURE_PATH = "/proc/pressure/memory"
 # Microseconds of stall in a window of memory pressure `some`; chosen: lmkd's window, and twice its stall, since for us
 # it is only an additional wake-up. The second pair is what the kernel lets a process without CAP_SYS_RESOURCE have.
 PRESSURE_TRIGGERS = ((150_000, 1_000_000), (300_000, 2_000_000))
+# Microseconds of CLOCK_MONOTONIC, and of a wait: longer than any host lives.
+NEVER_USEC = 1 << 60
 SIGNOS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -27,6 +29,7 @@ class Source(Enum):
     TREE = "tree"
     PRESSURE = "pressure"
     RELOAD = "reload"
+    MODULE = "module"
 
 
 class Sources:
@@ -51,6 +54,10 @@ class Sources:
                 return
         yield f"memory pressure does not wake the daemon: {refused.message}"
 
+    def add_module(self, fd: int) -> None:
+        """Watch what the kernel module says, and whether it comes or goes."""
+        self._add(fd, Source.MODULE, select.EPOLLIN)
+
     def add_reload(self, fd: int) -> None:
         """Watch the output of the process that compiles a policy."""
         self._add(fd, Source.RELOAD, select.EPOLLIN)
@@ -61,8 +68,8 @@ class Sources:
         del self._sources[fd]
 
     def wait(self, timeout_usec: int) -> frozenset[Source]:
-        """Sleep until something happens or the time is over."""
-        events = self._epoll.poll(max(0, timeout_usec) / USEC_PER_SEC)
+        """Sleep until something happens or the time is over; with half of NEVER_USEC or more it never is."""
+        events = self._epoll.poll(None if timeout_usec >= NEVER_USEC // 2 else max(0, timeout_usec) / USEC_PER_SEC)
         for fd, mask in events:
             # A PSI trigger reports EPOLLERR for ever once its file is gone: look no more.
             if self._sources[fd] == Source.PRESSURE and mask & select.EPOLLERR and not mask & select.EPOLLPRI:

@@ -60,6 +60,7 @@ class Tree:
         self._watched: set[str] = set()  # the same paths
         self._protected: set[str] = set()  # paths of protected workloads
         self.blind = False  # not everything could be watched: rescan before a decision
+        self.generation = 0  # another one: who may be chosen, or in which order, may have changed
 
     @property
     def fd(self) -> int:
@@ -157,9 +158,10 @@ class Tree:
             cgroup.close()
             if workload is None:
                 return changes + self._forget(path)
-            self._unrank(known)
-            known.workload = workload
-            self._rank(known)
+            if known.workload != workload:
+                self._unrank(known)
+                known.workload = workload
+                self._rank(known)
             self._arm(known)
             changes += self._refresh(path)
         elif workload is None:
@@ -210,6 +212,7 @@ class Tree:
             changes.append(Change(ChangeKind.KERNEL_KILL, member.workload, own_limit))
         if member.populated and not populated:
             changes.append(Change(ChangeKind.EMPTIED, member.workload))
+        self.generation += member.populated != populated
         member.memory_events, member.populated = memory_events, populated
         return changes
 
@@ -229,11 +232,13 @@ class Tree:
         return [Change(ChangeKind.ENDED, member.workload)]
 
     def _rank(self, member: Member) -> None:
+        self.generation += 1
         self._ranks.setdefault(member.workload.priority, {})[member.workload.ref.path] = member
         if member.workload.protect:
             self._protected.add(member.workload.ref.path)
 
     def _unrank(self, member: Member) -> None:
+        self.generation += 1
         self._protected.discard(member.workload.ref.path)
         equals = self._ranks[member.workload.priority]
         del equals[member.workload.ref.path]

@@ -54,12 +54,12 @@ def encode_record(record: Record) -> str:
 def decode_record(line: str) -> Record:
     """The record that `encode_record` made this line from. Raises FormatError; unknown keys are passed over."""
     try:
-        fields = _Fields(json.loads(line))
+        fields = Fields(json.loads(line))
     except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of thousands of digits
         raise FormatError(f"not a record: {line[:80]!r}") from error
     if fields.count("v") != VERSION:
         raise FormatError(f"a record of version {fields.count('v')}; this cgoom reads version {VERSION}")
-    victim, memory = _Fields(fields.raw("victim")), _Fields(fields.raw("memory"))
+    victim, memory = Fields(fields.raw("victim")), Fields(fields.raw("memory"))
     return Record(
         record_id=fields.text("id"),
         boot_id=fields.text("boot_id"),
@@ -67,7 +67,7 @@ def decode_record(line: str) -> Record:
         kind=fields.text("kind"),
         by=fields.text("by"),
         level=fields.word("level", lambda word: Level[word.upper()]),
-        victim=_decode_victim(victim),
+        victim=decode_victim(victim),
         usage_bytes=victim.count_or_none("usage_bytes"),
         memory=HostMemory(
             memory.count("total_bytes"),
@@ -96,7 +96,7 @@ def _encode_ends(record: Record) -> tuple[str, str]:
         "kind": record.kind,
         "by": record.by,
         "level": record.level.name.lower(),
-        "victim": _encode_victim(record.victim, record.usage_bytes),
+        "victim": encode_victim(record.victim, record.usage_bytes),
         "memory": {
             "total_bytes": memory.total_bytes,
             "available_bytes": memory.available_bytes,
@@ -119,7 +119,8 @@ def _encode_ends(record: Record) -> tuple[str, str]:
     return _dumps(head)[:-1] + ',"considered":[', "]," + _dumps(tail)[1:]
 
 
-def _encode_victim(victim: Workload, usage_bytes: int | None) -> dict[str, object]:
+def encode_victim(victim: Workload, usage_bytes: int | None) -> dict[str, object]:
+    """A workload as one JSON object."""
     return {
         "name": victim.name,
         "cgroup": victim.ref.path,
@@ -167,7 +168,8 @@ def _cut(record: Record) -> Record:
     )
 
 
-def _decode_victim(fields: _Fields) -> Workload:
+def decode_victim(fields: Fields) -> Workload:
+    """The workload of `encode_victim`, without its usage. Raises FormatError."""
     return Workload(
         ref=CgroupRef(fields.text("cgroup"), fields.count("cgroup_id")),
         name=fields.text("name"),
@@ -178,7 +180,7 @@ def _decode_victim(fields: _Fields) -> Workload:
     )
 
 
-def _decode_considered(fields: _Fields) -> Considered:
+def _decode_considered(fields: Fields) -> Considered:
     return Considered(
         name=fields.text("name"),
         priority=fields.count("priority", PRIORITY_MOST),
@@ -187,7 +189,7 @@ def _decode_considered(fields: _Fields) -> Considered:
     )
 
 
-def _decode_step(fields: _Fields) -> Step:
+def _decode_step(fields: Fields) -> Step:
     return Step(
         what=fields.text("what"),
         at_usec=fields.count("at_usec"),
@@ -196,7 +198,7 @@ def _decode_step(fields: _Fields) -> Step:
     )
 
 
-class _Fields:
+class Fields:
     """One JSON object whose readers raise FormatError with the key that they did not like."""
 
     def __init__(self, value: object) -> None:
@@ -205,40 +207,47 @@ class _Fields:
         self._object: dict[str, object] = value
 
     def raw(self, key: str) -> object:
+        """The value of the key, whatever it is. Raises FormatError where it is missing."""
         if key not in self._object:
             raise FormatError(f"a record without {key!r}")
         return self._object[key]
 
     def text(self, key: str) -> str:
+        """A string. Raises FormatError."""
         value = self.raw(key)
         if not isinstance(value, str):
             raise FormatError(f"a record whose {key!r} is not text")
         return value
 
     def count(self, key: str, most: int = _COUNT_LIMIT) -> int:
+        """A number from 0 to `most`. Raises FormatError."""
         value = self.raw(key)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
             raise FormatError(f"a record whose {key!r} is not a number from 0 to {most}")
         return value
 
     def count_or_none(self, key: str) -> int | None:
+        """A number or null. Raises FormatError."""
         return None if self.raw(key) is None else self.count(key)
 
     def flag(self, key: str) -> bool:
+        """True or false. Raises FormatError."""
         value = self.raw(key)
         if not isinstance(value, bool):
             raise FormatError(f"a record whose {key!r} is neither true nor false")
         return value
 
     def word(self, key: str, parse: Callable[[str], _T]) -> _T:
+        """What `parse` makes of a string. Raises FormatError."""
         word = self.text(key)
         try:
             return parse(word)
         except (KeyError, ValueError) as error:
             raise FormatError(f"a record whose {key!r} is {word[:80]!r}") from error
 
-    def items(self, key: str) -> list[_Fields]:
+    def items(self, key: str) -> list[Fields]:
+        """The objects of a list. Raises FormatError."""
         value = self.raw(key)
         if not isinstance(value, list):
             raise FormatError(f"a record whose {key!r} is not a list")
-        return [_Fields(one) for one in value]
+        return [Fields(one) for one in value]

@@ -7,7 +7,8 @@ import os
 import stat
 from contextlib import suppress
 
-from cgoom.errors import RefusedError
+from cgoom.errors import KernelError, RefusedError
+from cgoom.kernel.fault import kernel_errors
 
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
@@ -51,6 +52,22 @@ def open_file(name: str, flags: int, dir_fd: int) -> int:
         os.close(fd)
         raise RefusedError(f"not a regular file: {name!r}", "remove it")
     return fd
+
+
+def replace_file(directory: str, name: str, text: bytes) -> None:
+    """Write the file (0644) beside and rename it, so that nobody ever reads half of it.
+
+    Raises RefusedError, NotPermittedError, KernelError.
+    """
+    path = os.path.join(directory, name)
+    with kernel_errors(path):
+        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            if os.write(fd, text) != len(text):
+                raise KernelError(f"{path}: written in part", "free space there")
+        finally:
+            os.close(fd)
+        os.rename(path + ".new", path)
 
 
 def _require_own(path: str, found: os.stat_result) -> None:

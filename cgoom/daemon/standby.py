@@ -1,0 +1,268 @@
+"""What happens when the daemon is late, stopped or dead: prepared while there is time, told when it is back.
+
+With the module: the armed order, and nothing else. Without it: the processes of the next victim have the largest
+oom_score_adj, which makes the kernel's first choice ours.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from cgoom.core.detect import shortage
+from cgoom.core.explain import CONSIDERED_LIMIT
+from cgoom.core.rank import rank_first
+from cgoom.daemon.docket import Host, find_equals
+from cgoom.daemon.ledger import Ledger, Seen
+from cgoom.daemon.sources import NEVER_USEC
+from cgoom.daemon.watch import Watch, find_new
+from cgoom.errors import CgoomError, GoneError
+from cgoom.kernel.memory_info import Answer, ArmedKill, Stats
+from cgoom.kernel.score import put_back_scores, raise_scores, read_scores
+from cgoom.model import (
+    PRIORITY_DEFAULT,
+    Candidate,
+    CgroupRef,
+    Considered,
+    Level,
+    Origin,
+    Outcome,
+    Policy,
+    Step,
+    Why,
+    Workload,
+)
+from cgoom.record.ids import make_record_id
+from cgoom.record.journal import Journal, Severity
+from cgoom.record.standby import Memo, Raised, read_memo, write_memo
+
+# Workloads in the order that is handed over; chosen: more than a host loses before a daemon is back.
+ORDER_LIMIT = 64
+# Microseconds between two orders; chosen: launches come in bursts, and the order may be that old without harm.
+PAUSE_USEC = 200_000
+# Times that what an order took has to pass before the next one, so that a burst of ten thousand launches among equals
+# costs a twentieth of one processor at most; chosen.
+PAUSE_TIMES = 20
+
+
+class Standby:
+    """Keeps the module's order, or the next victim's score, in line with the tree: coalesced, never at level KILL."""
+
+    def __init__(self, host: Host, watch: Watch, ledger: Ledger, journal: Journal, run_dir: str, boot_id: str) -> None:
+        self._host, self._watch, self._ledger, self._journal = host, watch, ledger, journal
+        self._run_dir = run_dir
+        self._memo = self._kept = Memo(boot_id)
+        self._policy = Policy()
+        self._seen: tuple[object, ...] = ()
+        self._armed: tuple[int, tuple[Workload, ...]] | None = None  # None: what the module has is not known
+        self._is_raised = False
+        self._told_ns = 0
+        self._killed: frozenset[int] = frozenset()
+        self._due_usec = 0
+        self._said: set[str] = set()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the module watches and sees no shortage, so that the daemon needs no timer."""
+        return self._watch.is_calm
+
+    def begin(self, policy: Policy) -> None:
+        """Take over what an earlier daemon left, and tell what the module did while none ran."""
+        try:
+            self._memo = self._kept = read_memo(self._run_dir, self._memo.boot_id)
+        except CgoomError as error:
+            self._say(f"what the last daemon prepared is not known: {error.message}")
+        self._told_ns = self._memo.told_ns
+        self.set_policy(policy)
+        self._watch.ask()
+        self.take_events()
+
+    def set_policy(self, policy: Policy) -> None:
+        """Another policy: other thresholds for the module, and perhaps another order."""
+        self._policy, self._seen = policy, ()
+        self._watch.follow(policy.host)
+        self.take_events()
+
+    def take_events(self) -> None:
+        """Take what the module says, and make a record of every armed kill that is not told yet."""
+        answer, seen = self._watch.take()
+        if answer is None:
+            return
+        self._killed = frozenset(kill.cgroup_id for kill in answer.kills)
+        for kill in find_new(answer, self._told_ns):
+            self._tell(kill, answer, seen.get(kill.seq))
+            self._told_ns = kill.time_ns
+
+    def has_killed(self, ref: CgroupRef) -> bool:
+        """Whether the module made this workload die, as far as it remembers."""
+        self.take_events()
+        return ref.cgroup_id in self._killed
+
+    def due_usec(self, level: Level) -> int:
+        """When `keep` has something to do; NEVER_USEC: nothing."""
+        if level == Level.KILL or (self._seen == self._look(level) and self._kept is self._make_memo()):
+            return NEVER_USEC
+        return self._due_usec
+
+    def keep(self, level: Level, now_usec: int) -> None:
+        """Bring what is prepared in line with the order, if that may have changed."""
+        if now_usec < self.due_usec(level):
+            return
+        looked = self._look(level)
+        if looked != self._seen:
+            self._seen = looked
+            equals = find_equals(self._host, self._policy, ORDER_LIMIT)
+            self._prepare(rank_first(equals, self._policy.victim, ORDER_LIMIT))
+            self.take_events()  # what came while the module was told
+        if self._kept is not self._make_memo():
+            self._keep_memo()
+        took_usec = time.monotonic_ns() // 1000 - now_usec
+        self._due_usec = now_usec + max(PAUSE_USEC, PAUSE_TIMES * took_usec)
+
+    def end(self) -> None:
+        """A clean end: nobody is armed, and every score is what it was."""
+        if self._watch.is_present:
+            self._watch.disarm()
+        self._put_back()
+        self._memo = replace(self._memo, order=())
+        self._keep_memo()
+
+    def _look(self, level: Level) -> tuple[object, ...]:
+        """What the order depends on; sizes break ties, so that another level is worth another look at them."""
+        return (self._host.tree.generation, level, self._watch.changes)
+
+    def _prepare(self, order: tuple[Workload, ...]) -> None:
+        if not self._watch.is_present:
+            self._armed = None
+            self._raise(order[0] if order else None)
+            return
+        self._put_back()
+        if self._armed != (self._watch.changes, order):
+            self._memo = replace(self._memo, order=order)
+            self._keep_memo()  # who is who has to be known before anybody can be killed by it
+            self._armed = (self._watch.changes, order) if self._watch.arm(order) else None
+
+    def _raise(self, first: Workload | None) -> None:
+        """Put the kernel's first choice where ours is."""
+        if self._memo.raised is None or self._memo.raised.workload != first:
+            self._put_back()
+        member = self._host.tree.find(first.ref) if first is not None else None
+        if first is None or member is None:
+            return
+        try:
+            if self._memo.raised is None:
+                self._memo = replace(self._memo, order=(), raised=Raised(first, read_scores(member.cgroup)))
+                self._keep_memo()  # what to put back has to be known before anything is changed
+                self._is_raised = False
+            if not self._is_raised:
+                raise_scores(member.cgroup)
+                self._is_raised = True
+        except GoneError:
+            return
+        except CgoomError as error:
+            self._say(f"the kernel's first choice may be another one than ours: {error.message}")
+
+    def _put_back(self) -> None:
+        raised = self._memo.raised
+        if raised is None:
+            return
+        member = self._host.tree.find(raised.workload.ref)
+        try:
+            refused = put_back_scores(member.cgroup, raised.scores) if member is not None else 0
+        except CgoomError:
+            refused = 0  # gone, and its scores with it
+        if refused:
+            self._say(
+                f"oom_score_adj stays for {refused} processes of {raised.workload.name}: it takes CAP_SYS_RESOURCE"
+            )
+        self._memo = replace(self._memo, raised=None)
+
+    def _tell(self, kill: ArmedKill, answer: Answer, seen: Stats | None) -> None:
+        """One armed kill: a step of the record that is open for this victim, or a record of its own."""
+        workload = self._find(kill.cgroup_id)
+        note = f"{kill.processes} processes"
+        if self._ledger.find(workload.ref) is not None:
+            self._ledger.add_step(workload.ref, "armed-kill", kill.time_ns // 1000, Outcome.DONE, note)
+            return
+        memory, level = (seen or answer.stats).memory, (seen or answer.stats).level
+        short = shortage(self._policy.host, level, memory) if seen else "the kernel was out of memory"
+        why = Why(short, "the first of the armed order that was alive, and the daemon did not answer")
+        order = self._memo.order
+        record = self._ledger.draft(Seen(level, memory, len(order)), Candidate(workload), why, "armed-kill")
+        age_usec = (time.monotonic_ns() - kill.time_ns) // 1000
+        self._ledger.append(
+            replace(
+                record,
+                # The same for every daemon that tells of this kill, so that it is never told twice.
+                record_id=make_record_id(kill.time_ns // 1000, kill.cgroup_id),
+                time_usec=record.time_usec - age_usec,
+                considered=tuple(
+                    Considered(each.name, each.priority, None, "armed") for each in order[:CONSIDERED_LIMIT]
+                ),
+                steps=(Step("armed-kill", 0, Outcome.DONE, note),),
+                outcome=Outcome.DONE,
+                note="",
+            ),
+            uncertain=True,
+        )
+
+    def _find(self, cgroup_id: int) -> Workload:
+        """Who that was: of the order as it was handed over, or of what lives now."""
+        members = (member.workload for member in self._host.tree.members())
+        for workload in (*self._memo.order, *members):
+            if workload.ref.cgroup_id == cgroup_id:
+                return workload
+        ref = CgroupRef("", cgroup_id)
+        return Workload(ref, f"cgroup-{cgroup_id}", PRIORITY_DEFAULT, False, Origin.MATCHED)
+
+    def _make_memo(self) -> Memo:
+        """What is to be kept. A kill counts as told when nothing waits for the disk any more."""
+        source = "module" if self._watch.level is not None else "sampling"
+        told_ns = self._told_ns if self._ledger.due_usec() is None else self._memo.told_ns
+        if (source, told_ns, os.getpid()) != (self._memo.source, self._memo.told_ns, self._memo.pid):
+            self._memo = replace(self._memo, source=source, told_ns=told_ns, pid=os.getpid())
+        return self._memo
+
+    def _keep_memo(self) -> None:
+        """A full /run is no reason to end."""
+        self._kept = self._make_memo()
+        try:
+            write_memo(self._run_dir, self._kept)
+        except CgoomError as error:
+            self._say(f"the next daemon will not know what was prepared: {error.message}")
+
+    def _say(self, text: str) -> None:
+        """One finding, once."""
+        if text not in self._said:
+            self._said.add(text)
+            self._journal.write(Severity.WARNING, text)
+
+
+class Unprepared:
+    """A dry run: nothing is prepared, and nobody is asked to watch."""
+
+    is_watched = False
+
+    def begin(self, policy: Policy) -> None:
+        """Nothing."""
+
+    def set_policy(self, policy: Policy) -> None:
+        """Nothing."""
+
+    def take_events(self) -> None:
+        """Nothing."""
+
+    def has_killed(self, ref: CgroupRef) -> bool:  # noqa: ARG002 - nobody is armed
+        """No."""
+        return False
+
+    def due_usec(self, level: Level) -> int:  # noqa: ARG002 - there is nothing to do
+        """Never."""
+        return NEVER_USEC
+
+    def keep(self, level: Level, now_usec: int) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
