@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from cgoom.cli.module_facts import ModuleFacts, read_module_facts
 from cgoom.cli.policy import read_daemon
 from cgoom.errors import CgoomError
 from cgoom.kernel.capability import read_effective
@@ -15,7 +16,6 @@ from cgoom.kernel.psi import read_pressure
 from cgoom.kernel.sysctl import read_sysctl
 from cgoom.model import Layout
 
-MODULE_FILE = "/proc/oom_notifier"
 PRESSURE_FILE = "/proc/pressure/memory"
 # The daemons that kill by their own order. nohang is a Python script, so that its exe is the interpreter.
 COMPETITORS = frozenset({"earlyoom", "nohang", "oomd", "systemd-oomd"})
@@ -39,7 +39,7 @@ class Facts:
     cgroup_writable: bool
     pressure_error: str
     capabilities: frozenset[str]
-    has_module: bool
+    module: ModuleFacts
     swap_total_bytes: int | None
     competitors: tuple[Competitor, ...]
     panic_on_oom: str | None
@@ -61,7 +61,7 @@ def read_facts(layout: Layout) -> Facts:
         cgroup_writable=mount is not None and is_writable(os.path.join(mount.path, layout.slice_name)),
         pressure_error=_read_pressure_error(),
         capabilities=read_effective(),
-        has_module=os.path.exists(MODULE_FILE),
+        module=read_module_facts(),
         swap_total_bytes=_read_swap_total(),
         competitors=tuple(find_competitors()),
         panic_on_oom=_read_setting("vm.panic_on_oom"),

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from cgoom.cli.facts import MODULE_FILE, Facts
+from cgoom.cli.facts import Facts
+from cgoom.cli.module_facts import explain_module
+from cgoom.kernel.memory_info import LEVEL_PATH
 from cgoom.units import render_size
 
 
@@ -45,6 +47,7 @@ _CAPABILITIES = {
     ),
     "CAP_KILL": _Need(Grade.FAIL, "SIGTERM cannot be sent to the processes of other users"),
     "CAP_SYS_RESOURCE": _Need(Grade.WARN, "no PSI window below 2 s, and oom_score_adj cannot be lowered"),
+    "CAP_NET_ADMIN": _Need(Grade.WARN, "the kernel module takes neither the policy's thresholds nor an order"),
     "CAP_IPC_LOCK": _Need(Grade.WARN, "the daemon cannot lock its memory, and may be swapped out when it is needed"),
 }
 _UNIFIED = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
@@ -105,10 +108,10 @@ def _judge_capabilities(facts: Facts) -> Iterator[Finding]:
 
 
 def _judge_module(facts: Facts) -> Finding:
-    if facts.has_module:
-        return Finding(Grade.OK, "module", f"memory_info is loaded ({MODULE_FILE})")
-    loss = "memory_info is not loaded: levels are sampled, and with the daemon stopped only the first place is certain"
-    return Finding(Grade.WARN, "module", loss, "it is optional, and not part of this version")
+    what, remedy = explain_module(facts.module)
+    if what:
+        return Finding(Grade.WARN, "module", what, remedy)
+    return Finding(Grade.OK, "module", f"memory_info is loaded ({LEVEL_PATH})")
 
 
 def _judge_swap(facts: Facts) -> Finding:

@@ -35,12 +35,14 @@ from cgoom.errors import CgoomError, ConflictError, GoneError, UnknownWorkloadEr
 from cgoom.kernel.capability import read_effective
 from cgoom.kernel.cgroup import Cgroup, Mount, find_mount, open_cgroup
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.memory_info import LEVEL_PATH, Module
 from cgoom.kernel.proc import read_cgroup_path
 from cgoom.kernel.psi import Pressure, read_pressure
 from cgoom.model import Candidate, HostMemory, Layout, Record, Workload, parse_layout
 from cgoom.observe.selection import Managed, find_workloads
 from cgoom.observe.usage import read_usage
 from cgoom.record.history import History
+from cgoom.record.standby import read_source
 from cgoom.record.text import escape_text
 
 
@@ -96,6 +98,8 @@ def read_view(host: Host) -> View:
         seen=tuple(seen[candidate] for candidate in rank(seen, host.in_force.policy.victim)),
         last=last,
         notes=notes,
+        source=_read_source(host),
+        armed=read_armed_count(),
     )
 
 
@@ -140,6 +144,25 @@ def _read_pressure() -> Pressure | None:
     try:
         return read_pressure(PRESSURE_FILE)
     except CgoomError:  # a kernel without PSI, or with psi=0: `cgoom doctor` tells which
+        return None
+
+
+def _read_source(host: Host) -> str:
+    pid = host.in_force.daemon_pid
+    return (read_source(host.layout.run_dir, pid) if pid is not None else "") or "sampling"
+
+
+def read_armed_count() -> int | None:
+    """How many cgroups are in the module's order; None without the module."""
+    if not os.path.exists(LEVEL_PATH):  # to ask for a family that is not there would make the kernel look for it
+        return None
+    try:
+        module = Module()
+        try:
+            return module.read_stats().armed
+        finally:
+            module.close()
+    except CgoomError:
         return None
 
 

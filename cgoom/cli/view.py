@@ -21,8 +21,8 @@ from cgoom.model import Amount, Candidate, HostMemory, Policy, Record, Rung, Ter
 from cgoom.record.codec import encode_record
 from cgoom.units import render_size, render_time
 
-# Where the host's memory comes from; the kernel module will be another one.
-SOURCE = "/proc/meminfo, sampled"
+# What wakes the daemon, by the word that it leaves in its run directory.
+SOURCES = {"module": "the kernel module memory_info", "sampling": "/proc/meminfo, sampled"}
 HYBRID_NOTE = "no memory controller on cgroup2: a workload's memory is the sum of its processes' PSS"
 
 
@@ -49,7 +49,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look at the host. `seen` is in the order of death; `pressure` is None where the kernel has no PSI."""
+    """One look at the host. `seen` is in the order of death; `pressure` is None where the kernel has no PSI.
+
+    `source`: a key of SOURCES; `armed`: cgroups in the module's order, None without the module.
+    """
 
     in_force: InForce
     hybrid: bool
@@ -58,6 +61,8 @@ class View:
     seen: tuple[Seen, ...]
     last: Record | None
     notes: tuple[str, ...] = ()
+    source: str = "sampling"
+    armed: int | None = None
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -129,7 +134,8 @@ def render_status(view: View) -> str:
         ("warn at", _threshold_text(in_force.policy.host.warn, memory)),
         ("kill at", _threshold_text(in_force.policy.host.kill, memory)),
         ("recovers at", _threshold_text(in_force.policy.host.recover, memory, " > ", " or ")),
-        ("source", SOURCE),
+        ("source", SOURCES[view.source]),
+        ("armed", "without the kernel module nobody" if view.armed is None else f"{view.armed} workloads"),
         ("daemon", _daemon_text(in_force)),
         ("policy", in_force.source),
         ("workloads", _count_text(view)),
@@ -159,7 +165,8 @@ def document_status(view: View) -> dict[str, object]:
             }
             for name, threshold in (("warn", host.warn), ("kill", host.kill), ("recover", host.recover))
         },
-        "source": SOURCE,
+        "source": SOURCES[view.source],
+        "armed_count": view.armed,
         "daemon": _daemon_state(view.in_force),
         "daemon_pid": view.in_force.daemon_pid,
         "policy_source": view.in_force.source,

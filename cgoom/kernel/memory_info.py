@@ -6,11 +6,12 @@ The module may come and go under us; that is an event, too, so that nothing here
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cgoom.errors import FormatError, GoneError
+from cgoom.errors import CgoomError, FormatError, GoneError
 from cgoom.kernel.netlink import (
     CONTROL_FAMILY,
     CONTROL_GROUP,
@@ -31,6 +32,7 @@ from cgoom.kernel.netlink import (
 from cgoom.model import Amount, HostMemory, HostPolicy, Level, Threshold
 
 FAMILY = "memory_info"
+LEVEL_PATH = "/proc/oom_notifier"
 VERSION = 1
 GROUP = "events"
 # Cgroups in the armed order, and armed kills that the module remembers.
@@ -204,7 +206,7 @@ class Module:
             family = self._socket.read_family(FAMILY)
             if family.version >= VERSION and GROUP in family.groups:
                 self._socket.join(family.groups[GROUP])
-                self._family = family
+                self._family = replace(family, version=VERSION)  # what we speak, whatever else it may know
         except GoneError:
             return False
         return self._family is not None
@@ -224,6 +226,21 @@ class Module:
         if self._family is None or message.type != self._family.family_id:
             return None  # from before the module went, or the answer to something given up
         return parse_event(message)
+
+
+def was_armed_kill(cgroup_id: int) -> bool:
+    """Whether the module made this cgroup die, as far as it remembers; anybody may ask. Without it: no."""
+    # To ask for a family that is not there would make the kernel look for its module.
+    if not os.path.exists(LEVEL_PATH):
+        return False
+    try:
+        module = Module()
+        try:
+            return any(kill.cgroup_id == cgroup_id for kill in module.read_stats().kills)
+        finally:
+            module.close()
+    except CgoomError:
+        return False
 
 
 def parse_event(message: Message) -> Event | None:

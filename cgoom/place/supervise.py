@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # as in cgoom/place/signals.py
 
+# The daemon writes its verdict before it kills; the module, in the kernel, has no words.
+ARMED_KILL = (
+    "killed by memory_info, cgoom's kernel module: the host was out of memory, the daemon did not act in time,"
+    " and this was the first workload of its order"
+)
 # What a shell adds to the number of the signal that ended a command.
 _SIGNALLED = 128
 
@@ -101,6 +106,11 @@ def _stop_like(signo: int) -> None:
 
 def _explain_kill(placed: Placed) -> str:
     """Who sent a SIGKILL that has no verdict; empty when it was not the kernel for want of memory."""
+    # Only a launch that was killed pays for it.
+    from cgoom.kernel.memory_info import was_armed_kill  # noqa: PLC0415
+
+    if was_armed_kill(placed.cgroup.ref.cgroup_id):
+        return ARMED_KILL
     try:
         events = placed.cgroup.read_memory_events(local=True)
     except GoneError:  # systemd removes an empty scope at once

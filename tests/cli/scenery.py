@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cgoom.cli.facts import Facts
+from cgoom.cli.module_facts import ModuleFacts
 from cgoom.cli.view import InForce, Seen, View
 from cgoom.core.rank import rank
 from cgoom.kernel.cgroup import Mount
@@ -20,8 +21,8 @@ GOOD = Facts(
     controllers=frozenset({"memory", "pids"}),
     cgroup_writable=True,
     pressure_error="",
-    capabilities=frozenset({"CAP_KILL", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_IPC_LOCK"}),
-    has_module=True,
+    capabilities=frozenset({"CAP_KILL", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_NET_ADMIN", "CAP_IPC_LOCK"}),
+    module=ModuleFacts(loaded=True),
     swap_total_bytes=2 * GIB,
     competitors=(),
     panic_on_oom="0",

@@ -14,6 +14,7 @@ from cgoom.cli.doctor import document_doctor, render_doctor
 from cgoom.cli.facts import Competitor, is_competitor, is_writable, read_facts
 from cgoom.cli.findings import Grade, judge
 from cgoom.cli.main import main
+from cgoom.cli.module_facts import ModuleFacts, explain_module, find_signature_need, is_listed
 from cgoom.kernel.cgroup import Mount
 from cgoom.model import Layout
 from tests.cli.nobody import run_as_nobody
@@ -30,7 +31,9 @@ SPOILED: list[tuple[str, Grade, dict[str, Any]]] = [
     ("CAP_KILL", Grade.FAIL, {"capabilities": GOOD.capabilities - {"CAP_KILL"}}),
     ("CAP_SYS_RESOURCE", Grade.WARN, {"capabilities": GOOD.capabilities - {"CAP_SYS_RESOURCE"}}),
     ("CAP_IPC_LOCK", Grade.WARN, {"capabilities": GOOD.capabilities - {"CAP_IPC_LOCK"}}),
-    ("module", Grade.WARN, {"has_module": False}),
+    ("CAP_NET_ADMIN", Grade.WARN, {"capabilities": GOOD.capabilities - {"CAP_NET_ADMIN"}}),
+    ("module", Grade.WARN, {"module": ModuleFacts(loaded=False)}),
+    ("module", Grade.WARN, {"module": ModuleFacts(loaded=True, refusal="only version 2 is spoken here")}),
     ("swap", Grade.WARN, {"swap_total_bytes": 0}),
     ("swap", Grade.FAIL, {"swap_total_bytes": None}),
     ("competitors", Grade.FAIL, {"competitors": (Competitor("earlyoom", 77),)}),
@@ -59,6 +62,35 @@ def test_every_competitor_is_named_with_its_pid() -> None:
     two = replace(GOOD, competitors=(Competitor("earlyoom", 77), Competitor("systemd-oomd", 78)))
     said = [each.what for each in judge(two) if each.topic == "competitors"]
     assert ["77" in said[0], "78" in said[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (ModuleFacts(loaded=False, installed=True, has_headers=True), "`modprobe memory_info`"),
+        (ModuleFacts(loaded=False, has_headers=True), "`dkms install ./kmod`"),
+        (ModuleFacts(loaded=False, release="6.1.0-9-amd64"), "linux-headers-6.1.0-9-amd64"),
+        (ModuleFacts(loaded=False, installed=True, needs_signature="Secure Boot is on"), "mokutil"),
+        (ModuleFacts(loaded=False, has_headers=True, needs_signature="Secure Boot is on"), "mokutil"),
+    ],
+)
+def test_the_remedy_is_the_next_step_on_this_host(facts: ModuleFacts, said: str) -> None:
+    what, remedy = explain_module(facts)
+    assert said in remedy
+    assert facts.needs_signature in what
+
+
+def test_what_makes_the_kernel_want_a_signature() -> None:
+    assert find_signature_need(b"none [integrity] confidentiality\n", b"", b"") == "kernel lockdown is integrity"
+    assert find_signature_need(b"[none] integrity confidentiality\n", b"Y\n", b"") == "module.sig_enforce is on"
+    assert find_signature_need(b"[none] integrity confidentiality\n", b"N\n", b"\6\0\0\0\1") == "Secure Boot is on"
+    assert find_signature_need(b"", b"", b"\6\0\0\0\0") == ""
+
+
+def test_the_module_is_found_where_depmod_lists_it() -> None:
+    assert is_listed(b"kernel/fs/ext4/ext4.ko: kernel/lib/crc16.ko\nupdates/dkms/memory_info.ko.xz:\n")
+    assert not is_listed(b"kernel/drivers/x.ko: updates/dkms/memory_info.ko\nextra/my_memory_info.ko:\n")
+    assert not is_listed(b"")
 
 
 def test_a_finding_is_one_line() -> None:

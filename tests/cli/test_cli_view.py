@@ -82,6 +82,7 @@ def test_the_keys_of_status_stay() -> None:
         "level",
         "thresholds",
         "source",
+        "armed_count",
         "daemon",
         "daemon_pid",
         "policy_source",

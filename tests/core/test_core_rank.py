@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from random import Random
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from cgoom.core.eligible import skip_reason
 from cgoom.core.explain import explain
 from cgoom.core.match import Scope
-from cgoom.core.rank import first_equals, place_reason, rank
+from cgoom.core.rank import first_equals, place_reason, rank, rank_first
 from cgoom.model import Candidate, MatchRule, Policy, TieBreak, VictimPolicy
 
 from .examples import (
@@ -68,6 +70,31 @@ def test_one_more_candidate_does_not_reorder_the_others(
     more = make_candidate(cgroup_id, priority, size_bytes)
     ranked = rank([*candidates, more], victim)
     assert [each for each in ranked if each != more] == rank(candidates, victim)
+
+
+@FEW
+@given(candidates_lists(), VICTIMS, st.integers(1, 12), st.randoms(use_true_random=False))
+def test_the_first_ones_are_those_of_the_whole_order(
+    candidates: list[Candidate], victim: VictimPolicy, limit: int, random: Random
+) -> None:
+    shuffled = list(candidates)
+    random.shuffle(shuffled)
+    shuffled.sort(key=lambda each: -each.workload.priority)
+    equals = [list(group) for _, group in groupby(shuffled, key=lambda each: each.workload.priority)]
+    eligible = [each.workload for each in rank(candidates, victim) if not each.skip]
+    assert list(rank_first(equals, victim, limit)) == eligible[:limit]
+
+
+def test_no_more_equals_are_looked_at_than_the_order_has_places() -> None:
+    looked_at = []
+
+    def equals() -> Iterator[list[Candidate]]:
+        for priority in (900, 800, 700):
+            looked_at.append(priority)
+            yield [make_candidate(priority + each, priority, MIB) for each in range(3)]
+
+    assert len(rank_first(equals(), DEFAULT, 4)) == 4
+    assert looked_at == [900, 800]
 
 
 @FEW

@@ -1,0 +1,76 @@
+"""Without the module the next victim is the kernel's first choice, too, whoever starts and ends the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import module
+from tests.support.scene import Scene
+from tests.support.wait import wait_until
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(module.is_inserted(), reason="the module is loaded here: unload it to run these tests"),
+]
+
+
+def read_scores(scene: Scene, name: str) -> set[int]:
+    """oom_score_adj of every process of a workload."""
+    pids = (scene.cgroup(name) / "cgroup.procs").read_text(encoding="ascii").split()
+    return {int(Path(f"/proc/{pid}/oom_score_adj").read_text(encoding="ascii")) for pid in pids}
+
+
+def wait_scores(scene: Scene, name: str, score: int) -> None:
+    """Until every process has it."""
+    wait_until(
+        lambda: read_scores(scene, name) == {score}, 30, f"{name} to have {score}, not {read_scores(scene, name)}"
+    )
+
+
+def test_the_largest_score_is_on_the_next_victim_and_moves_on(scene: Scene) -> None:
+    daemon = scene.daemon()
+    scene.launch("a", 500, "sh", "-c", "sleep 3600 & exec sleep 3600")
+    wait_scores(scene, "a", 1000)
+    scene.launch("spared", 1000, "sleep", "3600", protect=True)
+    scene.launch("b", 900, "sleep", "3600")
+    wait_scores(scene, "b", 1000)
+    wait_scores(scene, "a", 500)
+    assert read_scores(scene, "spared") == {0}
+    assert scene.run("kill", "b").returncode == 0
+    wait_scores(scene, "a", 1000)
+    assert daemon.terminate() == 0
+    assert read_scores(scene, "a") == {500}
+
+
+def test_a_daemon_that_was_killed_is_followed_by_one_that_knows_what_to_put_back(scene: Scene) -> None:
+    daemon = scene.daemon()
+    scene.launch("a", 500, "sleep", "3600")
+    wait_scores(scene, "a", 1000)
+    daemon.kill9()
+    scene.launch("b", 900, "sleep", "3600")
+    assert read_scores(scene, "a") == {1000}
+    daemon.start()
+    wait_scores(scene, "b", 1000)
+    wait_scores(scene, "a", 500)
+    daemon.restart()
+    assert daemon.terminate() == 0
+    assert read_scores(scene, "b") == {899}
+
+
+def test_another_priority_is_another_order(scene: Scene) -> None:
+    scene.daemon()
+    scene.launch("a", 500, "sleep", "3600")
+    scene.launch("b", 400, "sleep", "3600")
+    wait_scores(scene, "a", 1000)
+    assert scene.run("priority", "b", "600").returncode == 0
+    wait_scores(scene, "a", 500)
+    wait_scores(scene, "b", 1000)
+
+
+def test_a_dry_run_changes_no_score(scene: Scene) -> None:
+    daemon = scene.daemon(None, "--dry-run")
+    scene.launch("a", 500, "sleep", "3600")
+    wait_until(lambda: "STATUS=1 workloads, level ok" in daemon.notified(), 30, "it to be seen")
+    assert read_scores(scene, "a") == {500}
