@@ -116,7 +116,7 @@ class Loop:
             self._take_signals()
         if Source.RELOAD in woken:
             self._take_reload()
-        self._parts.standby.keep(self._state.level, read_monotonic_usec())
+        self._parts.standby.keep(self._state.level, read_monotonic_usec(), self._wake_at_usec)
         self._beat()
 
     def _decide(self) -> None:

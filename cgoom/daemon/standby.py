@@ -44,6 +44,8 @@ PAUSE_USEC = 200_000
 # Times that what an order took has to pass before the next one, so that a burst of ten thousand launches among equals
 # costs a twentieth of one processor at most; chosen.
 PAUSE_TIMES = 20
+# Microseconds that an order may be out of date while memory has to be looked at more often than it takes; chosen.
+PATIENCE_USEC = 1_000_000
 
 
 class Standby:
@@ -59,7 +61,8 @@ class Standby:
         self._is_raised = False
         self._told_ns = 0
         self._killed: frozenset[int] = frozenset()
-        self._due_usec = 0
+        self._due_usec = self._took_usec = 0
+        self._late_usec: int | None = None
         self._said: set[str] = set()
 
     @property
@@ -105,10 +108,20 @@ class Standby:
             return NEVER_USEC
         return self._due_usec
 
-    def keep(self, level: Level, now_usec: int) -> None:
-        """Bring what is prepared in line with the order, if that may have changed."""
+    def keep(self, level: Level, now_usec: int, free_until_usec: int) -> None:
+        """Bring what is prepared in line with the order, if that may have changed.
+
+        Not when the next look at memory, at `free_until_usec`, is due before it would be over, but not never: a host
+        may be close to a threshold for hours.
+        """
         if now_usec < self.due_usec(level):
             return
+        if self._late_usec is None:
+            self._late_usec = now_usec + PATIENCE_USEC
+        if now_usec + self._took_usec > free_until_usec and now_usec < self._late_usec:
+            self._due_usec = free_until_usec
+            return
+        self._late_usec = None
         looked = self._look(level)
         if looked != self._seen:
             self._seen = looked
@@ -117,8 +130,8 @@ class Standby:
             self.take_events()  # what came while the module was told
         if self._kept is not self._make_memo():
             self._keep_memo()
-        took_usec = time.monotonic_ns() // 1000 - now_usec
-        self._due_usec = now_usec + max(PAUSE_USEC, PAUSE_TIMES * took_usec)
+        self._took_usec = time.monotonic_ns() // 1000 - now_usec
+        self._due_usec = now_usec + max(PAUSE_USEC, PAUSE_TIMES * self._took_usec)
 
     def end(self) -> None:
         """A clean end: nobody is armed, and every score is what it was."""
@@ -133,18 +146,22 @@ class Standby:
         return (self._host.tree.generation, level, self._watch.changes)
 
     def _prepare(self, order: tuple[Workload, ...]) -> None:
-        if not self._watch.is_present:
-            self._armed = None
+        if self._watch.is_present and self._arm(order):
+            self._put_back()
+        else:
             self._raise(order[0] if order else None)
-            return
-        self._put_back()
+
+    def _arm(self, order: tuple[Workload, ...]) -> bool:
+        """Whether the module has this order; it is told only a new one."""
         if self._armed != (self._watch.changes, order):
             self._memo = replace(self._memo, order=order)
             self._keep_memo()  # who is who has to be known before anybody can be killed by it
             self._armed = (self._watch.changes, order) if self._watch.arm(order) else None
+        return self._armed is not None
 
     def _raise(self, first: Workload | None) -> None:
         """Put the kernel's first choice where ours is."""
+        self._armed = None
         if self._memo.raised is None or self._memo.raised.workload != first:
             self._put_back()
         member = self._host.tree.find(first.ref) if first is not None else None
@@ -152,7 +169,7 @@ class Standby:
             return
         try:
             if self._memo.raised is None:
-                self._memo = replace(self._memo, order=(), raised=Raised(first, read_scores(member.cgroup)))
+                self._memo = replace(self._memo, raised=Raised(first, read_scores(member.cgroup)))
                 self._keep_memo()  # what to put back has to be known before anything is changed
                 self._is_raised = False
             if not self._is_raised:
@@ -261,7 +278,7 @@ class Unprepared:
         """Never."""
         return NEVER_USEC
 
-    def keep(self, level: Level, now_usec: int) -> None:
+    def keep(self, level: Level, now_usec: int, free_until_usec: int) -> None:
         """Nothing."""
 
     def end(self) -> None:
