@@ -74,6 +74,17 @@ def test_the_keys_of_ls_stay() -> None:
     assert [each["place"] for each in workloads] == [1, 2, None]
 
 
+def test_status_tells_what_wakes_the_daemon_and_who_is_armed() -> None:
+    view = make_view(BATCH)
+    assert "/proc/meminfo, sampled" in render_status(view)
+    assert "without the kernel module nobody" in render_status(view)
+    assert document_status(view)["armed_count"] is None
+    watched = replace(view, source="module", armed=1)
+    assert "the kernel module memory_info" in render_status(watched)
+    assert "1 workloads" in render_status(watched)
+    assert document_status(watched)["armed_count"] == 1
+
+
 def test_the_keys_of_status_stay() -> None:
     document = document_status(make_view(BATCH, last=USUAL))
     assert set(document) == {
