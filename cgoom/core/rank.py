@@ -68,13 +68,13 @@ def _key(candidate: Candidate, tie_break: tuple[TieBreak, ...]) -> tuple[int, ..
 
 def _break(candidate: Candidate, tie_break: TieBreak) -> int:
     """Smaller dies first. The kernel gives out cgroup ids in ascending order, so that a larger one is newer."""
+    cgroup_id = candidate.workload.ref.cgroup_id
+    if tie_break is TieBreak.NEWEST:
+        return -cgroup_id
+    if tie_break is TieBreak.OLDEST:
+        return cgroup_id
     size_bytes = candidate.usage.freeable_bytes if candidate.usage else 0
-    return {
-        TieBreak.LARGEST: -size_bytes,
-        TieBreak.SMALLEST: size_bytes,
-        TieBreak.NEWEST: -candidate.workload.ref.cgroup_id,
-        TieBreak.OLDEST: candidate.workload.ref.cgroup_id,
-    }[tie_break]
+    return -size_bytes if tie_break is TieBreak.LARGEST else size_bytes
 
 
 def _tie_text(mine: Candidate, following: Candidate, tie_break: TieBreak) -> str:
