@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +14,7 @@ import pytest
 from tests.support.hogs import hog
 from tests.support.scene import Scene
 from tests.support.wait import wait_until
+from tests.vm.unit import read_log, run_shipped_unit
 
 pytestmark = pytest.mark.vm
 
@@ -134,32 +134,11 @@ def read_status_kib(pid: int, name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def read_log(unit: str) -> str:
-    """What a unit said, from the journal."""
-    return subprocess.run(["journalctl", "-u", unit, "-o", "cat"], capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture
 def service() -> Iterator[str]:
     """The shipped unit, installed, running and removed again."""
-    unit = Path("/run/systemd/system/cgoom.service")
-    shipped = Path(__file__).parents[2] / "packaging" / "cgoom.service"
-    command = shutil.which("cgoom")
-    assert command is not None
-    unit.write_text(shipped.read_text(encoding="utf-8").replace("/usr/local/bin/cgoom", command), encoding="utf-8")
-    subprocess.run(["systemctl", "daemon-reload"], check=True)
-    policy = Path("/etc/cgoom/policy.yaml")
-    policy.parent.mkdir(exist_ok=True)
-    shutil.copy(shipped.parents[1] / "policies" / "default.yaml", policy)
-    try:
-        subprocess.run(["systemctl", "start", "cgoom.service"], check=True, timeout=90)
-        yield "cgoom.service"
-    finally:
-        print(read_log("cgoom.service"))
-        unit.unlink()
-        policy.unlink()
-        subprocess.run(["systemctl", "stop", "cgoom.service"], check=True, timeout=90)
-        subprocess.run(["systemctl", "daemon-reload"], check=True)
+    with run_shipped_unit() as unit:
+        yield unit
 
 
 def test_the_shipped_unit_survives_a_real_kill(service: str, scene: Scene) -> None:

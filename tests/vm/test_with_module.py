@@ -19,6 +19,7 @@ from tests.support.hogs import hog
 from tests.support.scene import Scene
 from tests.support.wait import wait_until
 from tests.vm.gate import Gate
+from tests.vm.unit import read_log, run_shipped_unit
 
 pytestmark = pytest.mark.vm
 
@@ -227,3 +228,20 @@ def require_one_record(daemon: Daemon) -> None:
     daemon.send(signal.SIGHUP)  # whatever it still has to say comes before the end of a reload
     daemon.wait_for_log("policy loaded")
     assert [each["kind"] for each in daemon.records()] == ["armed-kill"]
+
+
+@pytest.mark.usefixtures("inserted")
+def test_the_shipped_unit_may_talk_to_the_module(scene: Scene) -> None:
+    scene.env.clear()  # the unit's own directories
+    with run_shipped_unit() as unit:
+        scene.launch("armed", 100, "sleep", "3600")
+        wait_armed(scene, 1)
+        assert status_of(scene)["source"] == "the kernel module memory_info"
+        module.remove()
+        wait_until(lambda: read_scores(scene, "armed") == {1000}, 30, "the score in place of the module")
+        module.insert()
+        wait_armed(scene, 1)
+        wait_until(lambda: read_scores(scene, "armed") == {100}, 30, "the score to be put back")
+        log = read_log(unit)
+    assert "does not take" not in log
+    assert "CAP_SYS_RESOURCE" not in log
