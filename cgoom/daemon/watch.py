@@ -13,7 +13,6 @@ from cgoom.kernel.memory_info import (
     ArmedKill,
     ArmedKillEvent,
     Event,
-    LevelEvent,
     Lost,
     Module,
     Stats,
@@ -128,14 +127,14 @@ class Watch:
         elif isinstance(event, Vanished):
             self.level, self.changes = None, self.changes + 1
             self._journal.write(Severity.WARNING, "memory_info is gone: memory is sampled")
-        elif isinstance(event, LevelEvent):
+        elif isinstance(event, Lost):
+            self.ask()
+        else:
             self._take_stats(event.stats)
-        elif isinstance(event, ArmedKillEvent):
+        if isinstance(event, ArmedKillEvent):
             self._stats[event.stats.seq] = event.stats
             while len(self._stats) > _EVENTS_MOST:
                 del self._stats[next(iter(self._stats))]
-            self.ask()
-        elif isinstance(event, Lost):
             self.ask()
 
     def _read_stats(self) -> Answer | None:
@@ -155,9 +154,14 @@ class Watch:
         return answer
 
     def _take_stats(self, stats: Stats) -> None:
-        """An event that waited while something newer was asked for says nothing any more."""
-        if stats.seq > self._seq and self.level is not None:
-            self.level, self._seq = stats.level, stats.seq
+        """Every event tells the level. One that waited while something newer was asked for says nothing any more, and
+        one with a gap before it is not the whole story.
+        """
+        if stats.seq <= self._seq or self.level is None:
+            return
+        if stats.seq != self._seq + 1:
+            self.ask()
+        self.level, self._seq = stats.level, stats.seq
 
     def _say(self, text: str) -> None:
         """Once, until it is taken again."""
