@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 
 import click
 
+import cgoom
 from cgoom.cli.policy import DEFAULT_FILE, read_policy_file
 from cgoom.model import Policy
 from cgoom.policy.codec import encode_policy
@@ -23,6 +25,19 @@ def daemon(path: str | None, dry_run: bool) -> None:
     os.write(fd, encode_policy(policy).encode())
     os.lseek(fd, 0, os.SEEK_SET)
     where = os.path.abspath(path or DEFAULT_FILE)
-    # -P: root runs the installed package, not what lies in the current directory.
     mode = "dry" if dry_run else "real"
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "cgoom.daemon", str(fd), where, mode])  # noqa: S606
+    # An isolated interpreter: root runs the installed package, not what lies in the current directory.
+    command = [sys.executable, "-I", "-S", find_boot(), find_paths(), str(fd), where, mode]
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+def find_boot() -> str:
+    """The program that an isolated interpreter starts the daemon with."""
+    return os.path.join(os.path.dirname(os.path.abspath(cgoom.__file__)), "daemon", "boot.py")
+
+
+def find_paths() -> str:
+    """Where cgoom is, and psutil, which the daemon needs on hosts without the memory controller; colons between."""
+    found = importlib.util.find_spec("psutil")
+    origins = [cgoom.__file__, *([found.origin] if found is not None and found.origin else [])]
+    return ":".join(dict.fromkeys(os.path.dirname(os.path.dirname(os.path.abspath(each))) for each in origins))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from cgoom.policy.node import Kind, Listing, Mapping, Node, Scalar, describe, fault, key_spot, quote
@@ -53,6 +52,8 @@ def parse_word(node: Node, known: tuple[str, ...]) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """A hint: the known word that looks most like `word`, or all of them."""
+    import difflib  # noqa: PLC0415 - 200 KiB (measured) that only a refusal needs; the daemon loads this file
+
     known = tuple(known)
     near = difflib.get_close_matches(word[:_COMPARE_LIMIT].lower().replace("-", "_"), known, 1)
     return f"did you mean '{near[0]}'?" if near else f"use {', '.join(known)}"
