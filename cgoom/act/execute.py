@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cgoom.errors import CgoomError, GoneError
-from cgoom.kernel.cgroup import Cgroup
+from cgoom.kernel.cgroup import Cgroup, write_kill_fd
 from cgoom.kernel.identity import write_verdict
 from cgoom.kernel.pidfd import mrelease, open_pidfd, send_signal
 from cgoom.model import Outcome
@@ -29,8 +29,14 @@ class Executor(Protocol):
     def term(self, cgroup: Cgroup, verdict: str) -> Answer:
         """Ask every process of the workload to end; `verdict` is what its launcher will be told."""
 
-    def kill(self, cgroup: Cgroup, verdict: str) -> Answer:
-        """End the workload as a whole; `verdict` is what its launcher will be told."""
+    def announce(self, cgroup: Cgroup) -> None:
+        """Say that a verdict follows, should it be killed: its launcher will wait for it. Before the kill, in time."""
+
+    def kill(self, cgroup: Cgroup, kill_fd: int | None = None) -> Answer:
+        """End the workload as a whole, at best through a descriptor of its `cgroup.kill` that is open already."""
+
+    def tell(self, cgroup: Cgroup, verdict: str) -> None:
+        """What its launcher will be told, or nothing any more."""
 
     def reap(self, cgroup: Cgroup) -> int:
         """Take the memory of what is still dying; how many processes gave theirs."""
@@ -46,7 +52,7 @@ class RealExecutor:
         """
         sent = 0
         with suppress(CgoomError):
-            write_verdict(cgroup.fd, verdict)
+            write_verdict(cgroup.fd, verdict, is_final=False)
         try:
             pidfds = _open_listed(cgroup)
         except CgoomError as error:
@@ -64,20 +70,29 @@ class RealExecutor:
         # Nobody may have been reached (they fork and exit faster than we list): then the grace ends in the kill.
         return Answer(Outcome.DONE, f"{sent} processes")
 
-    def kill(self, cgroup: Cgroup, verdict: str) -> Answer:
+    def announce(self, cgroup: Cgroup) -> None:
+        """A verdict without a text; a cgroup that is gone needs none."""
+        with suppress(CgoomError):
+            write_verdict(cgroup.fd, "", is_final=False)
+
+    def kill(self, cgroup: Cgroup, kill_fd: int | None = None) -> Answer:
         """One write to `cgroup.kill`: the whole subtree, forks in flight included.
 
-        The verdict is there first: the launcher may read it the moment its child is dead.
+        Nothing comes before it. An xattr is kernel memory, which a host that is short may have to wait for.
         """
-        with suppress(CgoomError):
-            write_verdict(cgroup.fd, verdict)
         try:
-            cgroup.write_kill()
+            if kill_fd is None:
+                cgroup.write_kill()
+            else:
+                write_kill_fd(kill_fd)
         except CgoomError as error:
-            with suppress(CgoomError):
-                write_verdict(cgroup.fd, "")  # it lives on: nobody shall be told otherwise
             return _failed(error)
         return Answer(Outcome.DONE)
+
+    def tell(self, cgroup: Cgroup, verdict: str) -> None:
+        """The verdict, which may be written to a cgroup that was removed meanwhile and is still held."""
+        with suppress(CgoomError):
+            write_verdict(cgroup.fd, verdict)
 
     def reap(self, cgroup: Cgroup) -> int:
         """process_mrelease on everything that is killed and not yet gone."""
@@ -99,11 +114,17 @@ class RealExecutor:
 class DryExecutor:
     """Answers what would have been done, and touches nothing."""
 
-    def term(self, cgroup: Cgroup, verdict: str) -> Answer:
+    def term(self, cgroup: Cgroup, verdict: str) -> Answer:  # noqa: ARG002 - nobody is told
         """WOULD, with the number of processes."""
-        return self.kill(cgroup, verdict)
+        return self.kill(cgroup)
 
-    def kill(self, cgroup: Cgroup, verdict: str) -> Answer:  # noqa: ARG002 - nobody is killed
+    def announce(self, cgroup: Cgroup) -> None:
+        """Nobody dies."""
+
+    def tell(self, cgroup: Cgroup, verdict: str) -> None:
+        """Nobody died."""
+
+    def kill(self, cgroup: Cgroup, kill_fd: int | None = None) -> Answer:  # noqa: ARG002 - nobody is killed
         """WOULD, with the number of processes."""
         try:
             return Answer(Outcome.WOULD, f"{len(cgroup.read_procs_recursive())} processes")

@@ -135,7 +135,7 @@ def require_killable(workload: Workload, force: bool, daemon_path: str, own_path
 
 
 def kill_as_whole(host: Host, managed: Managed) -> Record:
-    """Leave the verdict, write cgroup.kill, wait until it is empty; the record of it, which is not yet kept anywhere.
+    """Write cgroup.kill, leave the verdict, wait until it is empty; the record of it, which is not yet kept anywhere.
 
     Raises NotPermittedError, KernelError before anything is killed.
     """
@@ -145,7 +145,9 @@ def kill_as_whole(host: Host, managed: Managed) -> Record:
     try:
         begun_nsec = time.monotonic_ns()
         executor = RealExecutor()
-        answer = executor.kill(managed.cgroup, render_verdict(record))
+        executor.announce(managed.cgroup)
+        answer = executor.kill(managed.cgroup)
+        executor.tell(managed.cgroup, render_verdict(record) if answer.outcome == Outcome.DONE else "")
         steps = [Step("kill", _usec_since(begun_nsec), answer.outcome, answer.note)]
         outcome, note = answer.outcome, answer.note
         if answer.outcome == Outcome.DONE:

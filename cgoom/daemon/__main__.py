@@ -11,7 +11,8 @@ import sys
 
 from cgoom.act.execute import DryExecutor, RealExecutor
 from cgoom.core.match import Scope
-from cgoom.daemon.docket import Surroundings
+from cgoom.daemon.docket import Docket, Surroundings
+from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger
 from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.notify import Notifier
@@ -73,20 +74,22 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
     ledger = Ledger(History(layout.state_dir), Stage(layout.run_dir), journal, boot_id, by)
     fill_bytes_per_sec = measure_fill_rate()
     host = Surroundings(tree, own_path, mount.hybrid)
+    docket = Docket(host, policy)
+    flights = Flights(host, docket, DryExecutor() if dry_run else RealExecutor(), ledger, journal)
     watch = Watch(None if dry_run else _open_module(journal, sources), journal, fill_bytes_per_sec)
+    prepared = Standby(tree, docket, watch, ledger, journal, layout.run_dir, boot_id)
     parts = Parts(
         tree=tree,
         sources=sources,
         meminfo=MemInfo(),
-        executor=DryExecutor() if dry_run else RealExecutor(),
+        docket=docket,
+        flights=flights,
         ledger=ledger,
-        standby=Unprepared() if dry_run else Standby(host, watch, ledger, journal, layout.run_dir, boot_id),
+        standby=Unprepared() if dry_run else prepared,
         journal=journal,
         notifier=Notifier(),
         publish=lambda chosen: _publish(layout, journal, chosen),
         root_fd=root.fd,
-        own_path=own_path,
-        hybrid=mount.hybrid,
         fill_bytes_per_sec=fill_bytes_per_sec,
         policy_path=policy_path,
     )

@@ -63,6 +63,7 @@ class Ledger:
         self._history, self._stage, self._journal = history, stage, journal
         self._boot_id, self.by = boot_id, by
         self._open: dict[CgroupRef, Entry] = {}
+        self._ready: Record | None = None
         self._pending: list[Entry] = []
         self._retry_at_usec = 0
 
@@ -93,19 +94,38 @@ class Ledger:
         slot = self._stage.open_slot(record)
         self._open[record.victim.ref] = Entry(record, slot, begun_usec)
 
+    def ready_entry(self, record: Record) -> None:
+        """Have the decision that is probably next in the stage already, where it counts for nothing yet."""
+        self._ready = record if self._stage.ready_slot(record) else None
+
+    def open_ready(self, ref: CgroupRef, begun_usec: int) -> bool:
+        """Stage the decision that was made ready for this victim, by one store; False: there is none."""
+        record = self._ready
+        if record is None or record.victim.ref != ref:
+            return False
+        self._ready = None
+        slot = self._stage.commit_ready()
+        if slot is not None:
+            self._open[ref] = Entry(record, slot, begun_usec)
+        return slot is not None
+
     def find(self, ref: CgroupRef) -> Record | None:
         """The open record of this victim."""
         entry = self._open.get(ref)
         return entry.record if entry else None
 
-    def renew(self, ref: CgroupRef, seen: Seen, shortage: str) -> None:
-        """A request became a kill: what was short then is why. Who was chosen, and why, stays as it was decided."""
-        self._update(
-            ref,
-            lambda record: replace(
-                record, level=seen.level, memory=seen.memory, why=replace(record.why, shortage=shortage)
-            ),
-        )
+    def renew(self, ref: CgroupRef, seen: Seen, shortage: str, time_usec: int | None = None) -> None:
+        """What was asked for, or made ready, became a kill: what was short then is why, and not what was before.
+
+        Who was chosen, and why, stays as it was decided. `time_usec`: of a decision that was only made ready.
+        """
+
+        def change(record: Record) -> Record:
+            why = replace(record.why, shortage=shortage)
+            at_usec = record.time_usec if time_usec is None else time_usec
+            return replace(record, level=seen.level, memory=seen.memory, why=why, time_usec=at_usec)
+
+        self._update(ref, change)
 
     def add_considered(self, ref: CgroupRef, considered: Iterable[Considered]) -> None:
         """Who else there was; told after the act."""

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cgoom.act.execute import Answer, Executor
 from cgoom.act.leftover import remove_leftover
-from cgoom.core.decide import STUCK_USEC, conclude, decide, is_calm, longest_grace, wants_victim
+from cgoom.core.decide import conclude, decide, is_calm, wants_victim
 from cgoom.core.detect import raw_level
-from cgoom.core.eligible import skip_reason
 from cgoom.core.match import Scope
-from cgoom.core.pace import next_sample_usec
-from cgoom.daemon.docket import find_considered, find_first_equals
+from cgoom.core.pace import SHORTEST_USEC, next_sample_usec
+from cgoom.daemon.docket import Docket
+from cgoom.daemon.flight import Flights, read_usec
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.reload import Reloads
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.daemon.standby import Standby, Unprepared
-from cgoom.errors import CgoomError, GoneError
+from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.model import (
     Action,
     Candidate,
-    CgroupRef,
     Flight,
-    KillAction,
     Level,
     Origin,
     Outcome,
@@ -36,13 +32,10 @@ from cgoom.model import (
     Record,
     Snapshot,
     State,
-    TermAction,
     Why,
 )
-from cgoom.observe.tree import Change, ChangeKind, Member, Tree
-from cgoom.observe.usage import read_usage
+from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.journal import Journal, Severity
-from cgoom.record.verdict import render_verdict
 
 # Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
 # ignorance costs is less than what scanning without a pause would.
@@ -58,15 +51,14 @@ class Parts:
     tree: Tree
     sources: Sources
     meminfo: MemInfo
-    executor: Executor
+    docket: Docket
+    flights: Flights
     ledger: Ledger
     standby: Standby | Unprepared
     journal: Journal
     notifier: Notifier
     publish: Callable[[Policy], None]
     root_fd: int
-    own_path: str
-    hybrid: bool
     fill_bytes_per_sec: int
     policy_path: str
 
@@ -82,7 +74,6 @@ class Loop:
         self._beat_at_usec = 0
         self._rescan_at_usec = 0
         self._flush_by_usec = 0
-        self._seen: tuple[Candidate, ...] = ()
         self._told = ""
         self._is_calm = False
         self.ending = False
@@ -95,9 +86,9 @@ class Loop:
         parts.standby.begin(self._policy)
         parts.publish(self._policy)
         parts.journal.write(Severity.INFO, f"ready: {len(parts.tree)} workloads adopted")
-        parts.notifier.send_ready(read_monotonic_usec(), self._status())
+        parts.notifier.send_ready(read_usec(), self._status())
         while not self.ending:
-            self.step(parts.sources.wait(self._wake_at_usec - read_monotonic_usec()))
+            self.step(parts.sources.wait(self._wake_at_usec - read_usec()))
         parts.notifier.send("STOPPING=1")
         parts.ledger.flush_all()
         parts.standby.end()
@@ -105,9 +96,9 @@ class Loop:
     def step(self, woken: frozenset[Source]) -> None:
         """One turn: the level first, since a kill must not wait for anything else."""
         changes = self._parts.tree.drain() if Source.TREE in woken else []
-        if self._parts.tree.blind and read_monotonic_usec() >= self._rescan_at_usec:
+        if self._parts.tree.blind and read_usec() >= self._rescan_at_usec:
             changes += self._parts.tree.rescan()
-            self._rescan_at_usec = read_monotonic_usec() + RESCAN_USEC
+            self._rescan_at_usec = read_usec() + RESCAN_USEC
         self._decide()
         if Source.MODULE in woken:
             self._parts.standby.take_events()
@@ -116,137 +107,73 @@ class Loop:
             self._take_signals()
         if Source.RELOAD in woken:
             self._take_reload()
-        self._parts.standby.keep(self._state.level, read_monotonic_usec(), self._wake_at_usec)
+        self._parts.standby.keep(self._state.level, read_usec(), self._wake_at_usec)
         self._beat()
 
     def _decide(self) -> None:
-        parts, policy = self._parts, self._policy
-        flight = self._state.flight
-        memory, now_usec = parts.meminfo.read(), read_monotonic_usec()
-        if is_calm(policy, self._state, memory):
+        parts, policy, flight = self._parts, self._policy, self._state.flight
+        memory, now_usec = parts.meminfo.read(), read_usec()
+        self._is_calm = is_calm(policy, self._state, memory)
+        if self._is_calm:
+            parts.flights.forget_ready()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
-            self._is_calm = True
             return
-        self._is_calm = False
         snapshot = Snapshot(
             now_usec=now_usec,
             memory=memory,
             fill_bytes_per_sec=parts.fill_bytes_per_sec,
-            victim_populated=None if flight is None else self._read_populated(flight.workload.ref),
+            victim_populated=None if flight is None else parts.flights.read_populated(flight.workload.ref),
         )
-        decision = decide(policy, self._state, snapshot)
-        says = decision.says
-        if wants_victim(policy, decision.next_state, snapshot):
-            self._seen = find_first_equals(parts, policy, decision.next_state.stuck)
-            decision = decide(policy, decision.next_state, replace(snapshot, candidates=self._seen))
+        decision = decide(policy, self._state, self._with_candidates(self._state, snapshot))
+        if not decision.actions and flight is not None:  # it may have landed
+            says = decision.says
+            decision = decide(policy, decision.next_state, self._with_candidates(decision.next_state, snapshot))
+            decision = replace(decision, says=says + decision.says)
         self._state = decision.next_state
         self._wake_at_usec = decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
         if flight is not None and self._state.flight != flight:
             self._land(flight, snapshot)
-        for text in says:
+        for text in decision.says:
             parts.journal.write(Severity.NOTICE, text)
+        self._make_ready(snapshot, acted=bool(decision.actions))
+
+    def _with_candidates(self, state: State, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with the first of the order, where a victim is wanted."""
+        if not wants_victim(self._policy, state, snapshot):
+            return snapshot
+        urgent = raw_level(self._policy.host, snapshot.memory) == Level.KILL
+        return replace(snapshot, candidates=self._parts.docket.look(state.stuck, snapshot.now_usec, urgent=urgent))
+
+    def _make_ready(self, snapshot: Snapshot, *, acted: bool) -> None:
+        """What a later kill needs, when there is nothing to be done now."""
+        flight = self._state.flight
+        if not acted and self._state.level >= Level.WARN and (flight is None or flight.killed):
+            self._parts.flights.make_ready(self._policy, self._state, snapshot)
+        if self._parts.docket.is_reading:
+            self._wake_at_usec = min(self._wake_at_usec, snapshot.now_usec + SHORTEST_USEC)
 
     def _execute(self, action: Action, snapshot: Snapshot) -> None:
-        parts, ref = self._parts, action.candidate.workload.ref
-        member = parts.tree.find(ref)
-        if member is None:
-            answer = Answer(Outcome.GONE)
-        elif isinstance(action, TermAction):
-            answer = self._term(action, member, snapshot)
-        else:
-            answer = self._kill(action, member, snapshot)
-        self._state = conclude(self._state, answer.outcome, read_monotonic_usec())
+        answer = self._parts.flights.execute(action, self._state.level, snapshot)
+        self._state = conclude(self._state, answer.outcome, read_usec())
         if answer.outcome != Outcome.DONE:
             self._wake_at_usec = min(self._wake_at_usec, snapshot.now_usec + 1)
-            parts.ledger.close_entry(ref, answer.outcome, answer.note, None)
-
-    def _term(self, action: TermAction, member: Member, snapshot: Snapshot) -> Answer:
-        parts, ref = self._parts, member.workload.ref
-        record = self._open_entry(action.candidate, action.why, member, snapshot)
-        answer = parts.executor.term(member.cgroup, render_verdict(record, "asked to end"))
-        parts.ledger.add_step(ref, "term", read_monotonic_usec(), answer.outcome, answer.note)
-        self._add_considered(ref)
-        if answer.outcome == Outcome.DONE:
-            text = f"asked {member.workload.name} to end: {action.why.shortage}; {action.why.choice}"
-            parts.journal.write(Severity.NOTICE, text)
-        return answer
-
-    def _kill(self, action: KillAction, member: Member, snapshot: Snapshot) -> Answer:
-        parts, ref = self._parts, member.workload.ref
-        if parts.ledger.find(ref) is not None and self._state.level == Level.KILL:
-            parts.ledger.renew(ref, Seen(self._state.level, snapshot.memory, 0), action.why.shortage)
-        record = parts.ledger.find(ref) or self._open_entry(action.candidate, action.why, member, snapshot)
-        answer = parts.executor.kill(member.cgroup, render_verdict(record))
-        written_usec = read_monotonic_usec()
-        if answer.outcome == Outcome.DONE:
-            reaped = parts.executor.reap(member.cgroup)
-            parts.ledger.add_step(ref, "kill", written_usec, answer.outcome, answer.note)
-            parts.ledger.add_step(ref, "reap", read_monotonic_usec(), Outcome.DONE, f"{reaped} processes")
-        if not record.considered:
-            self._add_considered(ref)
-        return answer
-
-    def _open_entry(self, candidate: Candidate, why: Why, member: Member, snapshot: Snapshot) -> Record:
-        if candidate.usage is None and not self._parts.hybrid:  # there it would read every process's maps
-            candidate = replace(candidate, usage=read_usage(member.cgroup, self._parts.hybrid))
-        seen = Seen(self._state.level, snapshot.memory, len(self._parts.tree))
-        record = self._parts.ledger.draft(seen, candidate, why, "shortage")
-        self._parts.ledger.open_entry(record, snapshot.now_usec)
-        return record
-
-    def _add_considered(self, ref: CgroupRef) -> None:
-        considered = find_considered(self._parts, self._policy, self._seen)
-        self._parts.ledger.add_considered(ref, considered)
 
     def _land(self, flight: Flight, snapshot: Snapshot) -> None:
         """The victim left the flight: gone, or set aside. An escalation keeps it there."""
-        ref, following = flight.workload.ref, self._state.flight
-        if following is not None and following.workload.ref == ref:
-            return
-        self._parts.standby.take_events()  # the module may have been quicker: that belongs into this record
-        ledger = self._parts.ledger
-        if ref in self._state.stuck:
-            ledger.close_entry(ref, Outcome.FAILED, "the kill had no effect", snapshot.memory.available_bytes)
-            return
-        ledger.add_step(ref, "depopulated", snapshot.now_usec, Outcome.DONE)
-        ledger.close_entry(ref, Outcome.DONE, "", snapshot.memory.available_bytes)
-
-    def _read_populated(self, ref: CgroupRef) -> bool:
-        """Asked for each time: the event that says so may still be on its way."""
-        member = self._parts.tree.find(ref)
-        if member is None:
-            return False
-        try:
-            return member.cgroup.read_populated()
-        except GoneError:
-            return False
-        except CgoomError:
-            return True  # not known: then it is not over
+        following = self._state.flight
+        if following is None or following.workload.ref != flight.workload.ref:
+            self._parts.standby.take_events()  # the module may have been quicker: that belongs into this record
+            self._parts.flights.land(flight, self._state, snapshot)
 
     def _resume(self, record: Record) -> bool:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
-        parts = self._parts
-        member = parts.tree.find(record.victim.ref)
-        if member is None or self._state.flight is not None or record.by != parts.ledger.by:
+        if self._state.flight is not None:
             return False
-        if skip_reason(member.workload, parts.own_path, member.populated):
-            return False
-        done = {step.what for step in record.steps}
-        now_usec = read_monotonic_usec()
-        if "term" in done and "kill" not in done:
-            left_usec = record.time_usec + longest_grace(self._policy.ladder, member.workload) - time.time_ns() // 1000
-            self._state = replace(self._state, flight=Flight(member.workload, False, now_usec + max(0, left_usec)))
-            return True
-        if "kill" not in done and raw_level(self._policy.host, parts.meminfo.read()) == Level.OK:
-            return False  # it was decided and not begun, and the reason has passed
-        answer = parts.executor.kill(member.cgroup, render_verdict(record))
-        parts.ledger.add_step(record.victim.ref, "kill", now_usec, answer.outcome, "by the next daemon")
-        if answer.outcome != Outcome.DONE:
-            return False
-        self._state = replace(self._state, flight=Flight(member.workload, True, now_usec + STUCK_USEC))
-        return True
+        flight = self._parts.flights.resume(record, self._policy, self._parts.meminfo.read())
+        self._state = replace(self._state, flight=flight)
+        return flight is not None
 
     def _take_changes(self, changes: list[Change]) -> None:
         for change in changes:
@@ -290,6 +217,7 @@ class Loop:
         if policy is not None:
             self._policy = policy
             self._take_changes(parts.tree.rescope(Scope(policy.workloads)))
+            parts.docket.set_policy(policy)
             parts.standby.set_policy(policy)
             parts.publish(policy)
         self._reloads.finish(self._status())
@@ -299,7 +227,7 @@ class Loop:
 
     def _beat(self) -> None:
         """What is due now and then: a changed status, the watchdog, what the disk refused."""
-        notifier, now_usec = self._parts.notifier, read_monotonic_usec()
+        notifier, now_usec = self._parts.notifier, read_usec()
         self._set_timer()
         status = self._status()
         if status != self._told:
@@ -333,8 +261,3 @@ class Loop:
             due_usec = ledger.due_usec()
         if due_usec is not None:
             self._wake_at_usec = min(self._wake_at_usec, max(due_usec, now_usec + 1))
-
-
-def read_monotonic_usec() -> int:
-    """CLOCK_MONOTONIC in microseconds: the only clock of decisions."""
-    return time.monotonic_ns() // 1000

@@ -13,7 +13,7 @@ from dataclasses import replace
 from cgoom.core.detect import shortage
 from cgoom.core.explain import CONSIDERED_LIMIT
 from cgoom.core.rank import rank_first
-from cgoom.daemon.docket import Host, find_equals
+from cgoom.daemon.docket import Docket
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.sources import NEVER_USEC
 from cgoom.daemon.watch import Watch, find_new
@@ -33,6 +33,7 @@ from cgoom.model import (
     Why,
     Workload,
 )
+from cgoom.observe.tree import Tree
 from cgoom.record.ids import make_record_id
 from cgoom.record.journal import Journal, Severity
 from cgoom.record.standby import Memo, Raised, read_memo, write_memo
@@ -51,8 +52,11 @@ PATIENCE_USEC = 1_000_000
 class Standby:
     """Keeps the module's order, or the next victim's score, in line with the tree: coalesced, never at level KILL."""
 
-    def __init__(self, host: Host, watch: Watch, ledger: Ledger, journal: Journal, run_dir: str, boot_id: str) -> None:
-        self._host, self._watch, self._ledger, self._journal = host, watch, ledger, journal
+    def __init__(
+        self, tree: Tree, docket: Docket, watch: Watch, ledger: Ledger, journal: Journal, run_dir: str, boot_id: str
+    ) -> None:
+        self._tree, self._docket, self._watch = tree, docket, watch
+        self._ledger, self._journal = ledger, journal
         self._run_dir = run_dir
         self._memo = self._kept = Memo(boot_id)
         self._policy = Policy()
@@ -125,7 +129,7 @@ class Standby:
         looked = self._look(level)
         if looked != self._seen:
             self._seen = looked
-            equals = find_equals(self._host, self._policy, ORDER_LIMIT)
+            equals = self._docket.find_equals(ORDER_LIMIT, may_read=level == Level.OK)
             self._prepare(rank_first(equals, self._policy.victim, ORDER_LIMIT))
             self.take_events()  # what came while the module was told
         if self._kept is not self._make_memo():
@@ -143,7 +147,7 @@ class Standby:
 
     def _look(self, level: Level) -> tuple[object, ...]:
         """What the order depends on; sizes break ties, so that another level is worth another look at them."""
-        return (self._host.tree.generation, level, self._watch.changes)
+        return (self._tree.generation, level, self._watch.changes)
 
     def _prepare(self, order: tuple[Workload, ...]) -> None:
         if self._watch.is_present and self._arm(order):
@@ -164,7 +168,7 @@ class Standby:
         self._armed = None
         if self._memo.raised is None or self._memo.raised.workload != first:
             self._put_back()
-        member = self._host.tree.find(first.ref) if first is not None else None
+        member = self._tree.find(first.ref) if first is not None else None
         if first is None or member is None:
             return
         try:
@@ -184,7 +188,7 @@ class Standby:
         raised = self._memo.raised
         if raised is None:
             return
-        member = self._host.tree.find(raised.workload.ref)
+        member = self._tree.find(raised.workload.ref)
         try:
             refused = put_back_scores(member.cgroup, raised.scores) if member is not None else 0
         except CgoomError:
@@ -226,7 +230,7 @@ class Standby:
 
     def _find(self, cgroup_id: int) -> Workload:
         """Who that was: of the order as it was handed over, or of what lives now."""
-        members = (member.workload for member in self._host.tree.members())
+        members = (member.workload for member in self._tree.members())
         for workload in (*self._memo.order, *members):
             if workload.ref.cgroup_id == cgroup_id:
                 return workload

@@ -19,6 +19,8 @@ _OPENAT2 = 437  # the same on every architecture, as every call since Linux 5.1
 # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV, include/uapi/linux/openat2.h
 _RESOLVE = 0x08 | 0x04 | 0x02 | 0x01
 _CHILD_MODE = 0o755
+# Bytes; measured: cgroup.events has 21.
+_EVENTS_SIZE = 256
 # Fields of a line of /proc/PID/mountinfo, counted from 0.
 _MOUNT_DEVICE, _MOUNT_ROOT, _MOUNT_POINT = 2, 3, 4
 # What a walk over a tree passes over: removed meanwhile, a threaded cgroup, a path that is too long.
@@ -112,9 +114,13 @@ class Cgroup:
         """
         return self._read_flat("memory.events.local" if local else "memory.events")
 
-    def read_populated(self) -> bool:
-        """Whether a process lives in it or below (`cgroup.events`)."""
-        text = self._read("cgroup.events")
+    def read_populated(self, events_fd: int | None = None) -> bool:
+        """Whether a process lives in it or below (`cgroup.events`, at best through a descriptor of it)."""
+        if events_fd is None:
+            text = self._read("cgroup.events")
+        else:
+            with kernel_errors(self._join("cgroup.events")):
+                text = os.pread(events_fd, _EVENTS_SIZE, 0)
         for line in text.split(b"\n"):
             if line in (b"populated 0", b"populated 1"):
                 return line.endswith(b"1")
@@ -154,6 +160,10 @@ class Cgroup:
     def write_kill(self) -> None:
         """SIGKILL to every process in it and below, those being forked included."""
         self.write_control("cgroup.kill", "1")
+
+    def open_kill(self) -> int:
+        """A descriptor for `write_kill_fd`, which then opens and allocates nothing."""
+        return self.open_control("cgroup.kill", os.O_WRONLY)
 
     def make_child(self, name: str) -> Cgroup:
         """Make and hold a child. Raises ConflictError when there is one of that name."""
@@ -226,6 +236,12 @@ class Cgroup:
     def _read_flat(self, name: str) -> dict[str, int]:
         text = self._read_optional(name)
         return {} if text is None else parse_flat(text, self._join(name))
+
+
+def write_kill_fd(fd: int) -> None:
+    """`Cgroup.write_kill` through a descriptor of `open_kill`. Raises GoneError, KernelError."""
+    with kernel_errors("cgroup.kill"):
+        os.write(fd, b"1")
 
 
 def open_cgroup(parent: int | str, path: str = "") -> Cgroup:

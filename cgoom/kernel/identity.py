@@ -22,6 +22,8 @@ _VERDICT = "trusted.cgoom.verdict"
 VERDICT_SIZE = 1024
 # Microseconds, 31 years; chosen: more than any grace and still an exact number everywhere.
 GRACE_MOST_USEC = 10**15 - 1
+# What a verdict that will be replaced begins with; no final one does.
+_PROVISIONAL = "?"
 # Digits of GRACE_MOST_USEC, the largest number here.
 _DIGITS_MOST = 15
 
@@ -33,6 +35,13 @@ class Identity(Frozen):
     priority: int = PRIORITY_DEFAULT
     protect: bool = False
     grace_usec: int | None = None
+
+
+class Verdict(Frozen):
+    """Why a workload died or was asked to end; empty where that is still to be said. `is_final`: none follows."""
+
+    text: str
+    is_final: bool
 
 
 def write_identity(fd: int, identity: Identity) -> None:
@@ -90,18 +99,19 @@ def write_priority(fd: int, priority: int) -> None:
         os.setxattr(fd, _PRIORITY, value)
 
 
-def write_verdict(fd: int, text: str) -> None:
-    """Leave the sentence why it died for whoever holds the directory, cut at 1024 bytes.
+def write_verdict(fd: int, text: str, *, is_final: bool = True) -> None:
+    """Leave the sentence why it died for whoever holds the directory, cut at 1024 bytes; empty takes it back.
 
-    Raises GoneError, NotPermittedError, KernelError.
+    One that is not final says that another follows should it be killed. Raises GoneError, NotPermittedError,
+    KernelError.
     """
-    value = text.encode("utf-8", "backslashreplace")[:VERDICT_SIZE]
+    value = ("" if is_final else _PROVISIONAL) + text
     with kernel_errors("verdict"):
-        os.setxattr(fd, _VERDICT, value)
+        os.setxattr(fd, _VERDICT, value.encode("utf-8", "backslashreplace")[:VERDICT_SIZE])
 
 
-def read_verdict(fd: int) -> str | None:
-    """The verdict; None: nobody passed one, or it was taken back (empty).
+def read_verdict(fd: int) -> Verdict | None:
+    """The verdict; None: nobody passed one, or it was taken back.
 
     It can be read through a held descriptor after the cgroup was removed.
 
@@ -109,7 +119,10 @@ def read_verdict(fd: int) -> str | None:
     """
     with kernel_errors("verdict"):
         value = _read(fd, _VERDICT)
-    return None if not value else value[:VERDICT_SIZE].decode("utf-8", "replace")
+    if not value:
+        return None
+    text = value[:VERDICT_SIZE].decode("utf-8", "replace")
+    return Verdict(text.removeprefix(_PROVISIONAL), not text.startswith(_PROVISIONAL))
 
 
 def _read(fd: int, name: str) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from cgoom.errors import CgoomError, GoneError
 from cgoom.frozen import Frozen
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # as in cgoom/place/signals.py
 
-# The daemon writes its verdict before it kills; the module, in the kernel, has no words.
+# The module, in the kernel, leaves no verdict.
 ARMED_KILL = (
     "killed by memory_info, cgoom's kernel module: the host was out of memory, the daemon did not act in time,"
     " and this was the first workload of its order"
 )
 # What a shell adds to the number of the signal that ended a command.
 _SIGNALLED = 128
+# Seconds that the verdict may come after the death; chosen: the daemon writes it within a millisecond, unless it is
+# stopped or dead itself. It is looked for, not listened for: inotify would cost every waiting parent ctypes.
+_VERDICT_WAIT_SEC = 1.0
+_VERDICT_POLL_SEC = 0.002
 
 
 class Ended(Frozen):
@@ -44,10 +49,21 @@ def supervise(placed: Placed) -> Ended:
         raise failure
     exited = result.si_code == os.CLD_EXITED
     status = result.si_status if exited else _SIGNALLED + result.si_status
-    verdict = read_verdict(placed.cgroup.fd)
-    if verdict is not None:
+    was_killed = not exited and result.si_status == signal.SIGKILL
+    verdict = _read_verdict(placed, was_killed)
+    if verdict:
         return Ended(status, verdict, is_verdict=True)
-    return Ended(status, "" if exited or result.si_status != signal.SIGKILL else _explain_kill(placed))
+    return Ended(status, _explain_kill(placed) if was_killed else "")
+
+
+def _read_verdict(placed: Placed, was_killed: bool) -> str:
+    """Why cgoom ended it, or nothing. The daemon kills first and says why next: what it announced is waited for."""
+    deadline_sec = time.monotonic() + _VERDICT_WAIT_SEC
+    while True:
+        verdict = read_verdict(placed.cgroup.fd)
+        if verdict is None or verdict.is_final or not was_killed or time.monotonic() >= deadline_sec:
+            return "" if verdict is None else verdict.text
+        time.sleep(_VERDICT_POLL_SEC)
 
 
 def _wait_command(placed: Placed) -> os.waitid_result:

@@ -56,17 +56,36 @@ class Stage:
             finally:
                 os.close(fd)  # the mapping has a duplicate of its own
         self._leftovers = self._read_slots()
+        self._ready: int | None = None  # the slot whose first bank holds a decision that is not made yet
 
     def open_slot(self, record: Record) -> int | None:
         """Stage a new decision: no system call, for the moment before the kill. None: every slot is taken.
 
         None is no reason to wait: the kill goes ahead and only the safety net is missing.
         """
-        for slot in range(SLOTS):
-            if self._map[_STATES_AT + slot] == _EMPTY:
-                self._write(slot, 1, record)
-                return slot
-        return None
+        slot = self._find_empty()
+        if slot is not None:
+            self._write(slot, 1, record)
+        return slot
+
+    def ready_slot(self, record: Record) -> bool:
+        """Write the decision that is next to be made, so that `commit_ready` is one store; it replaces the one before.
+
+        Until then it is nothing: a daemon that dies leaves no trace of it. False: every slot is taken.
+        """
+        self._ready = None
+        slot = self._find_empty()
+        if slot is not None:
+            self._fill(slot, 1, record)
+            self._ready = slot
+        return slot is not None
+
+    def commit_ready(self) -> int | None:
+        """Stage what `ready_slot` wrote. None: nothing is ready, or its slot has been needed since."""
+        slot, self._ready = self._ready, None
+        if slot is not None:
+            self._map[_STATES_AT + slot] = 1
+        return slot
 
     def update(self, slot: int, record: Record) -> None:
         """Replace the record of an open slot. Raises ValueError for a slot that is empty."""
@@ -129,11 +148,24 @@ class Stage:
             raise FormatError(f"{FILE_NAME}: slot {slot} is torn")
         return decode_record(line.decode("ascii", "replace"))
 
+    def _find_empty(self) -> int | None:
+        """A slot that is neither taken nor made ready; the one that was made ready where there is no other."""
+        empty = [slot for slot in range(SLOTS) if self._map[_STATES_AT + slot] == _EMPTY]
+        if empty and empty[0] == self._ready:
+            if len(empty) == 1:
+                self._ready = None
+            else:
+                del empty[0]
+        return empty[0] if empty else None
+
     def _write(self, slot: int, state: int, record: Record) -> None:
+        self._fill(slot, state, record)
+        self._map[_STATES_AT + slot] = state
+
+    def _fill(self, slot: int, state: int, record: Record) -> None:
         line = encode_record(record).encode("ascii")
         start = _bank_at(slot, state)
         self._map[start : start + _BANK.size + len(line)] = _BANK.pack(len(line), zlib.crc32(line)) + line
-        self._map[_STATES_AT + slot] = state
 
 
 def _bank_at(slot: int, state: int) -> int:

@@ -114,7 +114,7 @@ def test_b11_kill_without_a_pids_controller_leaves_verdict_and_record(
         assert crowd["batch"].wait(10) == -9
         verdict = read_verdict(held.fd)
     assert verdict is not None
-    assert answer["history_id"] in verdict
+    assert answer["history_id"] in verdict.text
     assert not (scene.slice / "batch.scope").exists()
     assert is_populated(scene.slice / "web.scope")
     record = json.loads(scene.run("history", answer["history_id"], "--json").stdout)["records"][0]

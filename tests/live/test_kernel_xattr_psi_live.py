@@ -16,6 +16,7 @@ from cgoom.kernel.clone import spawn_into
 from cgoom.kernel.identity import (
     VERDICT_SIZE,
     Identity,
+    Verdict,
     read_identity,
     read_verdict,
     write_identity,
@@ -75,11 +76,15 @@ def test_a_verdict_outlives_its_cgroup(cgroup: Cgroup) -> None:
     with cgroup.make_child("a") as held:
         write_identity(held.fd, Identity("web", 900))
         assert read_verdict(held.fd) is None
-        write_verdict(held.fd, "killed: caf\u00e9")
+        write_verdict(held.fd, "", is_final=False)
+        assert read_verdict(held.fd) == Verdict("", is_final=False)
         cgroup.remove_child("a")
-        assert read_verdict(held.fd) == "killed: caf\u00e9"
+        write_verdict(held.fd, "killed: caf\u00e9")
+        assert read_verdict(held.fd) == Verdict("killed: caf\u00e9", is_final=True)
     write_verdict(cgroup.fd, "\u00e9" * VERDICT_SIZE)
-    assert read_verdict(cgroup.fd) == "\u00e9" * (VERDICT_SIZE // 2)
+    assert read_verdict(cgroup.fd) == Verdict("\u00e9" * (VERDICT_SIZE // 2), is_final=True)
+    write_verdict(cgroup.fd, "")
+    assert read_verdict(cgroup.fd) is None
 
 
 def test_inotify_tells_of_workloads(cgroup: Cgroup) -> None:

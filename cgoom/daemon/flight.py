@@ -1,0 +1,252 @@
+"""From an action to its end: the act comes first, the words about it when it is done.
+
+A kill is two stores: one makes the decision, which waits in the stage, count; one goes to the `cgroup.kill` of the
+victim, which is open. What needs memory or time of its own is done before, while there is time, or afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from cgoom.act.execute import Answer, Executor
+from cgoom.core.decide import STUCK_USEC, longest_grace
+from cgoom.core.detect import raw_level, shortage
+from cgoom.core.rank import place_reason
+from cgoom.daemon.docket import Docket, Surroundings
+from cgoom.daemon.ledger import Ledger, Seen
+from cgoom.errors import CgoomError, GoneError
+from cgoom.model import (
+    Action,
+    Candidate,
+    CgroupRef,
+    Flight,
+    HostMemory,
+    Level,
+    Outcome,
+    Policy,
+    Record,
+    Snapshot,
+    State,
+    TermAction,
+    Why,
+)
+from cgoom.observe.tree import Member
+from cgoom.observe.usage import read_usage
+from cgoom.record.journal import Journal, Severity
+from cgoom.record.verdict import render_verdict
+
+# Microseconds after which what was made ready is made anew, so that its sizes and its memory are not history.
+# Chosen: longer than a shortage takes from its warning to its kill.
+READY_AGE_USEC = 1_000_000
+
+
+@dataclass(slots=True)
+class Held:
+    """A victim's `cgroup.kill` and `cgroup.events`, open."""
+
+    ref: CgroupRef
+    kill_fd: int
+    events_fd: int
+
+    def close(self) -> None:
+        """Let go of both."""
+        os.close(self.kill_fd)
+        os.close(self.events_fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Who is next, as of when."""
+
+    candidate: Candidate
+    made_usec: int
+
+
+class Flights:
+    """Carries out what was decided, and keeps the record of it."""
+
+    def __init__(
+        self, host: Surroundings, docket: Docket, executor: Executor, ledger: Ledger, journal: Journal
+    ) -> None:
+        self._host, self._docket, self._executor = host, docket, executor
+        self._ledger, self._journal = ledger, journal
+        self._held: dict[CgroupRef, Held] = {}
+        self._ready: Ready | None = None
+
+    def make_ready(self, policy: Policy, state: State, snapshot: Snapshot) -> None:
+        """While the host is short and nobody has to die now: the kill of whoever would be next."""
+        first = self._docket.look(state.stuck, snapshot.now_usec, urgent=False)
+        flying = state.flight.workload.ref if state.flight is not None else None
+        if not first or first[0].workload.ref == flying:
+            return
+        ready = self._ready
+        if (
+            ready is not None
+            and ready.candidate.workload == first[0].workload
+            and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
+        ):
+            return
+        member = self._host.tree.find(first[0].workload.ref)
+        if member is None or not self._hold(member):
+            return
+        if ready is None or ready.candidate.workload != first[0].workload:
+            self.forget_ready()
+            self._executor.announce(member.cgroup)
+        why = Why(shortage(policy.host, state.level, snapshot.memory), place_reason(first, 0, policy.victim))
+        candidate = self._with_usage(first[0], member)
+        self._ledger.ready_entry(self._draft(candidate, why, state.level, snapshot))
+        self._ready = Ready(candidate, snapshot.now_usec)
+
+    def forget_ready(self) -> None:
+        """Nobody is next any more: the shortage is over, or somebody else is."""
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return
+        ref = ready.candidate.workload.ref
+        member = self._host.tree.find(ref)
+        if member is not None:
+            self._executor.tell(member.cgroup, "")
+        self._let_go(ref)
+
+    def execute(self, action: Action, level: Level, snapshot: Snapshot) -> Answer:
+        """Do it. What is not DONE has its record closed."""
+        ref = action.candidate.workload.ref
+        member = self._host.tree.find(ref)
+        if member is None:
+            answer = Answer(Outcome.GONE)
+        elif isinstance(action, TermAction):
+            answer = self._term(action, member, level, snapshot)
+        else:
+            answer = self._kill(action.candidate, action.why, member, level, snapshot)
+        if answer.outcome != Outcome.DONE:
+            self._ledger.close_entry(ref, answer.outcome, answer.note, None)
+            self._let_go(ref)
+        return answer
+
+    def _term(self, action: TermAction, member: Member, level: Level, snapshot: Snapshot) -> Answer:
+        ledger, ref = self._ledger, member.workload.ref
+        record = self._draft(self._with_usage(action.candidate, member), action.why, level, snapshot)
+        ledger.open_entry(record, snapshot.now_usec)
+        answer = self._executor.term(member.cgroup, render_verdict(record, "asked to end"))
+        self._hold(member)
+        ledger.add_step(ref, "term", read_usec(), answer.outcome, answer.note)
+        ledger.add_considered(ref, self._docket.find_considered(action.candidate))
+        if answer.outcome == Outcome.DONE:
+            text = f"asked {member.workload.name} to end: {action.why.shortage}; {action.why.choice}"
+            self._journal.write(Severity.NOTICE, text)
+        return answer
+
+    def _kill(self, candidate: Candidate, why: Why, member: Member, level: Level, snapshot: Snapshot) -> Answer:
+        ledger, ref = self._ledger, member.workload.ref
+        held = self._held.get(ref)
+        was_open = ledger.find(ref) is not None
+        was_ready = not was_open and ledger.open_ready(ref, snapshot.now_usec)
+        if not was_open and not was_ready:
+            # Nothing warned us. The decision is staged first all the same: none may be lost.
+            record = self._draft(self._with_usage(candidate, member), why, level, snapshot)
+            ledger.open_entry(record, snapshot.now_usec)
+            self._executor.announce(member.cgroup)
+        answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
+        written_usec = read_usec()
+        if was_ready or (was_open and level == Level.KILL):
+            at_usec = time.time_ns() // 1000 - (written_usec - snapshot.now_usec) if was_ready else None
+            ledger.renew(ref, Seen(level, snapshot.memory, 0), why.shortage, at_usec)
+        if was_ready:
+            self._ready = None
+        self._tell_kill(candidate, member, answer, written_usec)
+        return answer
+
+    def _tell_kill(self, candidate: Candidate, member: Member, answer: Answer, written_usec: int) -> None:
+        """What follows a kill: the verdict for its launcher first, then the memory that is left, then the record."""
+        ledger, ref = self._ledger, member.workload.ref
+        record = ledger.find(ref)
+        if record is None:
+            return
+        if answer.outcome == Outcome.DONE:
+            self._executor.tell(member.cgroup, render_verdict(record))
+            reaped = self._executor.reap(member.cgroup)
+            ledger.add_step(ref, "kill", written_usec, answer.outcome, answer.note)
+            ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes")
+        else:
+            self._executor.tell(member.cgroup, "")  # it lives on: nobody shall be told otherwise
+        if not record.considered:
+            ledger.add_considered(ref, self._docket.find_considered(candidate))
+
+    def land(self, flight: Flight, state: State, snapshot: Snapshot) -> None:
+        """The victim left the flight: gone, or set aside."""
+        ref, available_bytes = flight.workload.ref, snapshot.memory.available_bytes
+        self._let_go(ref)
+        if ref in state.stuck:
+            self._ledger.close_entry(ref, Outcome.FAILED, "the kill had no effect", available_bytes)
+            return
+        self._ledger.add_step(ref, "depopulated", snapshot.now_usec, Outcome.DONE)
+        self._ledger.close_entry(ref, Outcome.DONE, "", available_bytes)
+
+    def resume(self, record: Record, policy: Policy, memory: HostMemory) -> Flight | None:
+        """Go on with what an earlier daemon had staged; None: there is nothing to go on with."""
+        ref = record.victim.ref
+        member = self._host.tree.find(ref)
+        if member is None or record.by != self._ledger.by or self._docket.skip(member):
+            return None
+        done, now_usec = {step.what for step in record.steps}, read_usec()
+        if "term" in done and "kill" not in done:
+            left_usec = record.time_usec + longest_grace(policy.ladder, member.workload) - time.time_ns() // 1000
+            self._hold(member)
+            return Flight(member.workload, False, now_usec + max(0, left_usec))
+        if "kill" not in done and raw_level(policy.host, memory) == Level.OK:
+            return None  # it was decided and not begun, and the reason has passed
+        answer = self._executor.kill(member.cgroup)
+        self._ledger.add_step(ref, "kill", now_usec, answer.outcome, "by the next daemon")
+        if answer.outcome != Outcome.DONE:
+            return None
+        self._executor.tell(member.cgroup, render_verdict(record))
+        return Flight(member.workload, True, now_usec + STUCK_USEC)
+
+    def read_populated(self, ref: CgroupRef) -> bool:
+        """Whether the victim still lives. Asked for each time: the event that says so may still be on its way."""
+        member, held = self._host.tree.find(ref), self._held.get(ref)
+        if member is None:
+            return False
+        try:
+            return member.cgroup.read_populated(held.events_fd if held is not None else None)
+        except GoneError:
+            return False
+        except CgoomError:
+            return True  # not known: then it is not over
+
+    def _draft(self, candidate: Candidate, why: Why, level: Level, snapshot: Snapshot) -> Record:
+        seen = Seen(level, snapshot.memory, len(self._host.tree))
+        return self._ledger.draft(seen, candidate, why, "shortage")
+
+    def _with_usage(self, candidate: Candidate, member: Member) -> Candidate:
+        """What it holds, for the record; on a hybrid host that would be to read every process's maps."""
+        if candidate.usage is not None or self._host.hybrid:
+            return candidate
+        return replace(candidate, usage=read_usage(member.cgroup, hybrid=False))
+
+    def _hold(self, member: Member) -> bool:
+        """Open what its kill needs; without it a kill opens it then."""
+        ref = member.workload.ref
+        if ref not in self._held:
+            with suppress(CgoomError):
+                kill_fd = member.cgroup.open_kill()
+                try:
+                    events_fd = member.cgroup.open_control("cgroup.events", os.O_RDONLY)
+                except BaseException:
+                    os.close(kill_fd)
+                    raise
+                self._held[ref] = Held(ref, kill_fd, events_fd)
+        return ref in self._held
+
+    def _let_go(self, ref: CgroupRef) -> None:
+        held = self._held.pop(ref, None)
+        if held is not None:
+            held.close()
+
+
+def read_usec() -> int:
+    """CLOCK_MONOTONIC in microseconds."""
+    return time.monotonic_ns() // 1000
