@@ -22,13 +22,12 @@ def _directory() -> Path:
 
 
 @functools.cache
-def build_program(name: str) -> str:
-    """The path of `tests/support/NAME.c` compiled, good until this process ends. Raises AssertionError."""
-    source = Path(__file__).with_name(f"{name}.c")
+def build_program(name: str, folder: Path = Path(__file__).parent, *flags: str) -> str:
+    """The path of `FOLDER/NAME.c` compiled, good until this process ends. Raises AssertionError."""
+    source = folder / f"{name}.c"
     program = _directory() / name
-    done = subprocess.run(
-        ["cc", *FLAGS, "-o", str(program), str(source)], capture_output=True, text=True, check=False, timeout=120
-    )
+    command = ["cc", *FLAGS, *flags, "-o", str(program), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, f"{source.name} does not compile:\n{done.stderr}"
     return str(program)
 

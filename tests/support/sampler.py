@@ -53,9 +53,11 @@ class Sampler:
     `watch` maps a name to the path of a `cgroup.events`.
     """
 
-    def __init__(self, directory: Path, *, below_kib: int = 0, watch: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, below_kib: int = 0, watch: Mapping[str, str] | None = None, interval_ms: int = 5
+    ) -> None:
         self._out = directory / "samples.jsonl"
-        self._command = [build_program("sampler"), "--out", str(self._out)]
+        self._command = [build_program("sampler"), "--out", str(self._out), "--interval-ms", str(interval_ms)]
         self._command += ["--below-kib", str(below_kib)] if below_kib else []
         for name, path in (watch or {}).items():
             self._command += ["--watch-events", f"{name}={path}"]

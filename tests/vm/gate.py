@@ -5,15 +5,20 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Protocol
 
-from tests.support.scene import Scene
+
+class Stage(Protocol):
+    """Whoever has a directory for the lock."""
+
+    directory: Path
 
 
 class Gate:
     """A locked file; `behind(command)` waits for the lock, `open()` lets everybody go, those who come later too."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._path = scene.directory / "gate"
+    def __init__(self, stage: Stage) -> None:
+        self._path = stage.directory / "gate"
         self._fd = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 

@@ -1,0 +1,149 @@
+"""`python -m bench`: every contestant in every scenario, in guests of the lab; see --help.
+
+What was measured stays in build/bench, one file for each scenario, with a hash of what it was measured from: a
+benchmark that was interrupted goes on where it stopped, and the table never mixes two versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+VAGRANT = TOP / "vagrant"
+sys.path.insert(0, str(VAGRANT))
+
+from labkit.wheel import build_wheel  # noqa: E402 - the path above makes it importable
+
+from bench.contestants import CONTESTANTS  # noqa: E402
+from bench.plot import write_plot  # noqa: E402
+from bench.render import render_page  # noqa: E402
+from bench.scenario import SCENARIOS  # noqa: E402
+from bench.summary import Fields, parse_lines, summarise  # noqa: E402
+
+RAW = TOP / "build" / "bench"
+RESULTS = TOP / "bench" / "results"
+# What a result depends on.
+SOURCES = ("cgoom", "kmod", "policies", "packaging", "bench", "tests/support", "tests/vm/gate.py", "vagrant")
+# What `make bench` runs: the scenarios and contestants that tell most, in 15 minutes of an emulated guest.
+QUICK_SCENARIOS = ("original", "fast")
+QUICK_CONTESTANTS = ("cgoom-best", "cgoom-module", "earlyoom-best", "nohang-best", "oomd-best", "kernel-adj")
+QUICK_RUNS = 3
+FULL_RUNS = 10
+# Seconds of one run at most, placing and cleaning up included; chosen: three times the slowest that was seen.
+RUN_SEC = 150
+BOOT_SEC = 300
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is not measured yet, write table and plot of what is; 1 when a run could not be made."""
+    options = parse_options(arguments)
+    RAW.mkdir(parents=True, exist_ok=True)
+    key = read_key(options)
+    statuses = [ensure_scenario(name, key, options) for name in options.scenarios]
+    done = [name for name in SCENARIOS if read_stamp(name).startswith(key[:16])]
+    write_results(done, options)
+    return int(any(statuses))
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--full", action="store_true", help="everything; takes hours")
+    parser.add_argument("--runs", type=int, metavar="N", help="runs of each contestant in each scenario")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME", help=" ".join(CONTESTANTS))
+    parser.add_argument("--kernel", default="6.1", help="of the guest (6.1)")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
+    options = parser.parse_args(arguments)
+    if unknown := set(options.scenarios) - set(SCENARIOS):
+        parser.error(f"no such scenario: {' '.join(sorted(unknown))}; there are {' '.join(SCENARIOS)}")
+    options.scenarios = options.scenarios or list(SCENARIOS if options.full else QUICK_SCENARIOS)
+    options.contestants = options.contestants or list(CONTESTANTS if options.full else QUICK_CONTESTANTS)
+    options.runs = options.runs or (FULL_RUNS if options.full else QUICK_RUNS)
+    options.command = shlex.join(["python", "-m", "bench", *(sys.argv[1:] if arguments is None else arguments)])
+    return options
+
+
+def read_key(options: argparse.Namespace) -> str:
+    """What a result was measured from: a hash of the sources, and what was asked for."""
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        top = TOP / source
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and not {"__pycache__", "results"} & set(path.parts):
+                digest.update(str(path.relative_to(TOP)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{digest.hexdigest()[:16]} {options.kernel} {options.runs} {' '.join(options.contestants)}"
+
+
+def read_stamp(name: str) -> str:
+    """The key of the result that is there, or an empty string."""
+    stamp = RAW / f"{name}.key"
+    return stamp.read_text(encoding="ascii") if stamp.exists() else ""
+
+
+def ensure_scenario(name: str, key: str, options: argparse.Namespace) -> int:
+    """Measure one scenario in a fresh guest, unless its result is there already; the exit status of the lab."""
+    raw = RAW / f"{name}.jsonl"
+    if read_stamp(name) == key:
+        print(f"bench: {name}: there already", flush=True)
+        return int(any(line["kind"] == "broken" for line in parse_lines(raw.read_text(encoding="utf-8"))))
+    raw.unlink(missing_ok=True)
+    (RAW / f"{name}.key").unlink(missing_ok=True)
+    scenario = SCENARIOS[name]
+    plan = {"out": f"/out/{raw.name}", "runs": options.runs, "scenarios": [name], "contestants": options.contestants}
+    (RAW / f"{name}.plan").write_text(json.dumps(plan), encoding="utf-8")
+    limit = BOOT_SEC + RUN_SEC * options.runs * len(options.contestants)
+    command = [sys.executable, str(VAGRANT / "lab"), "run", "--kernel", options.kernel, "--out", str(RAW)]
+    command += ["--memory", str(scenario.memory_mib), "--swap", str(scenario.swap_mib), "--timeout", str(limit)]
+    with tempfile.TemporaryDirectory(prefix="cgoom-bench-wheel-") as scratch:
+        command += ["--wheel", str(build_wheel(Path(scratch)))]
+        command += ["--", "python3", "-m", "bench.guest", f"/out/{name}.plan"]
+        status = subprocess.run(command, check=False, cwd=TOP).returncode
+    if raw.exists() and status in (0, 1):  # with a broken run too: it is told in the table
+        (RAW / f"{name}.key").write_text(key, encoding="ascii")
+    return status
+
+
+def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
+    """The table, the plot and the raw lines of everything that was measured from the present sources."""
+    lines: list[Fields] = []
+    for name in done:
+        lines += parse_lines((RAW / f"{name}.jsonl").read_text(encoding="utf-8"))
+    rows = summarise(lines)
+    if not rows:
+        return
+    versions = {name: value for line in lines if line["kind"] == "versions" for name, value in line.items()}
+    versions.pop("kind")
+    versions["cgoom"] += f" ({describe_revision()})"
+    versions |= {"command": options.command, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")}
+    RESULTS.mkdir(exist_ok=True)
+    raw = "".join(json.dumps(line) + "\n" for line in lines)
+    (RESULTS / "results.jsonl").write_text(raw, encoding="utf-8")
+    skipped = [line for line in lines if line["kind"] == "skipped"]
+    costs = [line for line in lines if line["kind"] == "cost"]
+    page = render_page(rows, costs, versions, skipped)
+    (RESULTS / "results.md").write_text(page, encoding="utf-8")
+    try:
+        write_plot(rows, RESULTS / "results.svg")
+    except ImportError as error:
+        print(f"bench: no plot: {error}; pip install -e '.[bench]'", file=sys.stderr)
+    print(page)
+
+
+def describe_revision() -> str:
+    """The revision of the checkout, with `-dirty` when it was changed."""
+    command = ["git", "-C", str(TOP), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no revision"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

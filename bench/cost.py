@@ -1,0 +1,159 @@
+"""What is paid without a shortage: idle, start, launch; and what one decision takes. Runs inside the guest.
+
+Each measurement yields lines of the kind `cost`: `what`, `contestant`, `value` with its unit in `what`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.contestant import Contestant
+from bench.contestants import CGOOM_BEST, CONTESTANTS
+from bench.host import read_kib
+from bench.stage import CGOOM_SLICE, Turn, crowd, refuse
+from tests.support.wait import wait_until
+
+Fields = dict[str, Any]
+
+# Seconds between a daemon's start and its idle window: what it still does because it has just begun is over.
+SETTLE_SEC = 5.0
+IDLE_COUNTS = (10, 1_000, 10_000)
+CROWD = 10_000
+# Workloads that share the lowest priority when one decision is measured.
+EQUALS = 100
+# Launches of each kind, one after the other.
+LAUNCHES = 11
+# Decisions to wait for, and how long.
+DECISIONS, DECISIONS_LIMIT = 40, 120.0
+# Every workload of the crowd may die: the host counts as short from the first moment on. What a sleeper gives back is
+# next to nothing, so that the shortage lasts and decision follows decision.
+_HUNGRY_POLICY = """version: 1
+host:
+  warn: {mem_available: 99%}
+  kill: {mem_available: 99%}
+  recover: {mem_available: 99.5%}
+ladder: {warn: [], kill: [kill]}
+victim: {cooldown: 100ms}
+"""
+_HISTORY = Path("/var/lib/cgoom/history.jsonl")
+
+
+def measure_idle(names: list[str], seconds: float) -> Iterator[Fields]:
+    """CPU and wake-ups of every daemon beside idle workloads, one daemon at a time."""
+    contestants = [CONTESTANTS[name] for name in names if CONTESTANTS[name].unit and not refuse(CONTESTANTS[name])]
+    for count in IDLE_COUNTS:
+        with crowd(CGOOM_SLICE, count):
+            for contestant in contestants:
+                yield from _measure_idle_once(contestant, count, seconds)
+
+
+def _measure_idle_once(contestant: Contestant, count: int, seconds: float) -> Iterator[Fields]:
+    with Turn(contestant) as turn:
+        assert turn.service is not None
+        time.sleep(SETTLE_SEC)  # nothing tells when a daemon has settled
+        before, begun = turn.service.read_cost(), time.monotonic()
+        time.sleep(seconds)  # the window itself
+        after, took = turn.service.read_cost(), time.monotonic() - begun
+    head = {"kind": "cost", "contestant": contestant.name}
+    cpu_ms = (after.usage_usec - before.usage_usec) / 1000 * 60 / took
+    yield head | {"what": f"idle with {count:,} workloads: CPU, ms per minute", "value": round(cpu_ms, 1)}
+    wakeups = (after.wakeups - before.wakeups) / took
+    yield head | {"what": f"idle with {count:,} workloads: wake-ups a second", "value": round(wakeups, 2)}
+    memory = " / ".join(f"{kib / 1024:.1f}" for kib in (after.rss_kib, after.pss_kib, after.rss_anon_kib))
+    yield head | {"what": f"idle with {count:,} workloads: RSS / PSS / RssAnon, MiB", "value": memory}
+
+
+def measure_start(_names: list[str], _seconds: float) -> Iterator[Fields]:
+    """From `systemctl start` to READY, beside no workload and beside ten thousand."""
+    for count in (0, CROWD):
+        with crowd(CGOOM_SLICE, count):
+            with Turn(CGOOM_BEST) as turn:
+                assert turn.service is not None
+                took = turn.service.start_sec
+                adopted = re.search(r"(\d+) workloads adopted", turn.service.log(20))
+            assert adopted is not None, "the daemon did not say how many it adopted"
+            assert int(adopted[1]) == count, f"{adopted[1]} of {count} adopted"
+        what = f"start with {count:,} workloads, s"
+        yield {"kind": "cost", "contestant": "cgoom-best", "what": what, "value": round(took, 2)}
+
+
+def measure_launch(_names: list[str], _seconds: float) -> Iterator[Fields]:
+    """A launch that becomes its command against systemd's, in turn; and what the parent of one that stays holds."""
+    commands: dict[str, Callable[[int], list[str]]] = {
+        "systemd-run": lambda _: ["systemd-run", "--scope", "--quiet", "true"],
+        "cgoom": lambda number: ["cgoom", "launch", "--exec", f"--name=bench-launch{number}", "--", "true"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(LAUNCHES):
+        for name, command in commands.items():
+            begun = time.monotonic()
+            subprocess.run(command(number), check=True, timeout=60)
+            seconds[name].append(time.monotonic() - begun)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, median in medians.items():
+        yield {"kind": "cost", "contestant": name, "what": "launch of `true`, ms", "value": round(median * 1000)}
+    ratio = round(medians["cgoom"] / medians["systemd-run"], 2)
+    yield {"kind": "cost", "contestant": "cgoom", "what": "launch of `true`, times systemd-run", "value": ratio}
+    yield {"kind": "cost", "contestant": "cgoom", "what": "launch: private memory of the parent, MiB"} | _read_parent()
+
+
+def _read_parent() -> Fields:
+    scope = CGOOM_SLICE / "cgoom-bench-parent.scope"
+    command = ["cgoom", "launch", "--name=bench-parent", "--", "sleep", "3600"]
+    with subprocess.Popen(command) as parent:
+        try:
+            wait_until(lambda: _runs(scope, b"sleep"), 60, "the launch to be over")
+            smaps = f"/proc/{parent.pid}/smaps_rollup"
+            private_kib = read_kib("Private_Clean", smaps) + read_kib("Private_Dirty", smaps)
+        finally:
+            with contextlib.suppress(OSError):
+                (scope / "cgroup.kill").write_text("1", encoding="ascii")
+            parent.wait(60)
+    return {"value": round(private_kib / 1024, 2)}
+
+
+def _runs(scope: Path, comm: bytes) -> bool:
+    """Whether a program of this name runs in the scope."""
+    with contextlib.suppress(OSError):
+        pids = (scope / "cgroup.procs").read_text(encoding="ascii").split()
+        return any(Path(f"/proc/{pid}/comm").read_bytes().strip() == comm for pid in pids)
+    return False
+
+
+def measure_decision(_names: list[str], _seconds: float) -> Iterator[Fields]:
+    """From the signal read to cgroup.kill written, inside the daemon, as its own history tells it."""
+    files = dict(CGOOM_BEST.files) | {"/etc/cgoom/policy.yaml": _HUNGRY_POLICY}
+    known = len(_read_kills())
+    with crowd(CGOOM_SLICE, CROWD, EQUALS), Turn(replace(CGOOM_BEST, files=files)):
+        wait_until(lambda: len(_read_kills()) >= known + DECISIONS, DECISIONS_LIMIT, f"{DECISIONS} decisions")
+    kills_usec = sorted(_read_kills()[known : known + DECISIONS])
+    what = f"decision with {CROWD:,} workloads, {EQUALS} of the lowest priority, ms: median (range)"
+    value = f"{statistics.median(kills_usec) / 1000:.2f} ({kills_usec[0] / 1000:.2f}-{kills_usec[-1] / 1000:.2f})"
+    yield {"kind": "cost", "contestant": "cgoom-best", "what": what, "value": value}
+
+
+def _read_kills() -> list[int]:
+    """Of every record with a kill: microseconds from the signal to the write."""
+    if not _HISTORY.exists():
+        return []
+    records = map(json.loads, _HISTORY.read_text(encoding="utf-8").splitlines())
+    return [step["at_usec"] for record in records for step in record["steps"] if step["what"] == "kill"]
+
+
+MEASURES: dict[str, Callable[[list[str], float], Iterator[Fields]]] = {
+    "launch": measure_launch,
+    "start": measure_start,
+    "decision": measure_decision,
+    "idle": measure_idle,
+}
+# MiB of their guest: ten thousand processes with a cgroup each take some 1.5 GiB.
+COST_MEMORY_MIB = 4096

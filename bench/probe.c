@@ -1,0 +1,122 @@
+/*
+ * An ordinary program that wants to go on: touches its working set again and again, and notes how
+ * late it was.
+ *
+ *   probe --out FILE
+ *
+ * Prints `probing` once it runs. At SIGTERM it writes one JSON line to FILE, times in microseconds:
+ *   {"turns": N, "median_usec": T, "p99_usec": T, "worst_usec": T}
+ *
+ * A turn's stall is the time from when it was due until its last page was touched. Nothing is
+ * locked and nothing is real-time: it has to suffer like everybody else.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Bytes; chosen: more than the processor's caches keep, little beside what a guest has. */
+#define WORKING_SET (8UL << 20)
+/* Chosen: a desktop that answers every 10 ms feels immediate. */
+#define TURN_USEC 10000
+/* Ten minutes of turns; later ones are not counted. */
+#define TURNS_MOST 60000
+
+static volatile sig_atomic_t ended;
+static uint32_t stalls_usec[TURNS_MOST];
+
+static void end(int signo)
+{
+	(void)signo;
+	ended = 1;
+}
+
+static int64_t now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void sleep_until(int64_t usec)
+{
+	struct timespec due = {.tv_sec = usec / 1000000, .tv_nsec = usec % 1000000 * 1000};
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+}
+
+static int compare(const void *one, const void *other)
+{
+	uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
+
+	return (a > b) - (a < b);
+}
+
+static unsigned long probe(volatile unsigned char *area, unsigned long page)
+{
+	unsigned long turns = 0;
+	int64_t due = now_usec();
+
+	while (!ended && turns < TURNS_MOST) {
+		int64_t now;
+
+		for (unsigned long at = 0; at < WORKING_SET; at += page)
+			area[at]++;
+		now = now_usec();
+		stalls_usec[turns++] = (uint32_t)(now - due);
+		/* What was missed is missed: a late turn is one stall, not a queue of them. */
+		due = due + TURN_USEC > now ? due + TURN_USEC : now;
+		sleep_until(due);
+	}
+	return turns;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {{"out", required_argument, NULL, 'o'}, {0}};
+	struct sigaction action = {.sa_handler = end};
+	const char *path = NULL;
+	unsigned long turns;
+	void *area;
+	FILE *out;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) == 'o')
+		path = optarg;
+	if (option != -1 || !path || optind != argc) {
+		fprintf(stderr, "probe: give --out FILE\n");
+		return 2;
+	}
+	sigaction(SIGTERM, &action, NULL);
+	area = mmap(NULL, WORKING_SET, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED) {
+		perror("probe: mmap");
+		return 1;
+	}
+	madvise(area, WORKING_SET, MADV_NOHUGEPAGE);
+	puts("probing");
+	fflush(stdout);
+	turns = probe(area, (unsigned long)sysconf(_SC_PAGESIZE));
+	qsort(stalls_usec, turns, sizeof(*stalls_usec), compare);
+	out = fopen(path, "we");
+	if (!out || !turns) {
+		perror("probe: out");
+		return 1;
+	}
+	fprintf(out,
+		"{\"turns\": %lu, \"median_usec\": %u, \"p99_usec\": %u, \"worst_usec\": %u}\n",
+		turns, stalls_usec[turns / 2], stalls_usec[turns * 99 / 100],
+		stalls_usec[turns - 1]);
+	if (fclose(out)) {
+		perror("probe: out");
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,113 @@
+"""One run: one contestant, one scenario, from an empty stage to the first death and three seconds beyond."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.contestant import Contestant
+from bench.host import read_kib, read_pressure
+from bench.measure import Line, measure
+from bench.scenario import Scenario, fit
+from bench.stage import Turn
+from bench.trace import Trace
+from tests.support.hogs import build_program
+from tests.support.sampler import Sampler
+from tests.support.scene import read_oom_kills
+from tests.support.wait import wait_until
+
+HERE = Path(__file__).parent
+# Milliseconds between two looks at the memory. Measured: a look takes 0.2 ms in an emulated guest.
+INTERVAL_MS = 2
+# Seconds that a run goes on after the first death: who is killed without need is killed then.
+AFTER_SEC = 3.0
+PROBE_LIMIT = 60.0
+
+
+def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[str, Any]:
+    """What one run showed: the fields of `measure`, and what it cost. Raises AssertionError when it cannot be made."""
+    with Turn(contestant) as turn:
+        line = Line(read_kib("MemTotal"), read_kib("SwapTotal"), contestant.kill_share)
+        line_kib = int(line.total_kib * line.share)
+        turn.place(fit(scenario, read_kib("MemAvailable"), read_kib("SwapFree"), line_kib))
+        if scenario.page_cache:
+            _fill_page_cache()
+        before = _read_counts(turn)
+        watch = {placed.name: str(placed.events) for placed in turn.placed}
+        trace.clear()
+        with _probe(turn.directory) as stalls, Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS) as sampler:
+            turn.open_gate()
+            died = _wait_for_death(turn, scenario.limit_sec)
+            sent = trace.read()
+            after = _read_counts(turn)
+            alive = [placed.name for placed in turn.placed if placed.process.poll() is None]
+        targets = {placed.process.pid: placed.name for placed in turn.placed}
+        daemon = turn.service.pids() | {turn.service.pid} if turn.service is not None else frozenset[int]()
+        shown = measure(sampler.seen, sent, targets, daemon, line)
+    shown |= {f"probe_{name}": value for name, value in stalls.items()} | _subtract(after, before)
+    return shown | {"died": died, "alive": alive, "kill_share": contestant.kill_share}
+
+
+def _fill_page_cache() -> None:
+    """Read more of the guest's disk than it has memory."""
+    size_mib = read_kib("MemTotal") // 1024
+    command = ["dd", "if=/dev/vda", "of=/dev/null", "bs=1M", f"count={size_mib}", "status=none"]
+    subprocess.run(command, check=True, timeout=120)
+
+
+def _read_counts(turn: Turn) -> dict[str, int]:
+    """What only ever grows, in the units of its names; and what the daemon holds at the moment."""
+    pressure = read_pressure()
+    counts = {
+        "oom_kills": read_oom_kills(),
+        "psi_some_usec": pressure["some"],
+        "psi_full_usec": pressure["full"],
+    }
+    if turn.service is not None:
+        cost = turn.service.read_cost()
+        counts |= {"daemon_usec": cost.usage_usec, "daemon_wakeups": cost.wakeups}
+        counts |= {"rss_kib": cost.rss_kib, "pss_kib": cost.pss_kib, "rss_anon_kib": cost.rss_anon_kib}
+    return counts
+
+
+def _subtract(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """What grew in between; memory as it was before the shortage."""
+    return {name: before[name] if name.endswith("_kib") else after[name] - before[name] for name in before}
+
+
+def _wait_for_death(turn: Turn, limit_sec: float) -> bool:
+    """Wait for the first workload's end, and for what happens after it. False: nobody died in time."""
+
+    def somebody_died() -> bool:
+        return any(placed.process.poll() is not None for placed in turn.placed)
+
+    try:
+        wait_until(somebody_died, limit_sec, "somebody to die")
+    except AssertionError:
+        return False
+    time.sleep(AFTER_SEC)  # nothing is waited for: what a daemon does too much is done in this time
+    return True
+
+
+@contextlib.contextmanager
+def _probe(directory: Path) -> Iterator[dict[str, int]]:
+    """The latency probe (probe.c) beside the run; what it suffered is there afterwards."""
+    stalls: dict[str, int] = {}
+    out = directory / "probe.json"
+    program = build_program("probe", HERE)
+    with subprocess.Popen([program, "--out", str(out)], stdout=subprocess.PIPE, text=True) as probe:
+        try:
+            assert probe.stdout is not None
+            assert probe.stdout.readline() == "probing\n", "the probe did not start"
+            yield stalls
+            probe.send_signal(signal.SIGTERM)
+            probe.wait(PROBE_LIMIT)
+            stalls |= json.loads(out.read_text(encoding="ascii"))
+        finally:
+            probe.kill()

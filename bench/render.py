@@ -1,0 +1,98 @@
+"""The page with the table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench.contestants import CONTESTANTS
+from bench.scenario import SCENARIOS
+from bench.summary import Fields, Row, Spread
+
+Cell = Callable[[Row], str]
+_KIB_PER_MIB = 1024
+_USEC_PER_MSEC = 1000
+
+
+def render_spread(spread: Spread | None, divisor: float = 1.0, digits: int = 0) -> str:
+    """`293 (254-322)`; with `3/5` behind it where only some runs had such a moment, `-` where none had."""
+    if spread is None:
+        return "-"
+    middle, least, most = (f"{value / divisor:.{digits}f}" for value in (spread.median, spread.least, spread.most))
+    text = middle if least == most else f"{middle} ({least}-{most})"
+    return text if spread.seen == spread.runs else f"{text} {spread.seen}/{spread.runs}"
+
+
+def _field(name: str, divisor: float = 1.0, digits: int = 0) -> Cell:
+    return lambda row: render_spread(row.spreads.get(name), divisor, digits)
+
+
+def _median(*names: str, divisor: float = 1.0, digits: int = 0) -> Cell:
+    def render(row: Row) -> str:
+        spreads = [row.spreads.get(name) for name in names]
+        return " / ".join("-" if spread is None else f"{spread.median / divisor:.{digits}f}" for spread in spreads)
+
+    return render
+
+
+_COLUMNS: dict[str, Cell] = {
+    "scenario": lambda row: row.scenario,
+    "contestant": lambda row: row.contestant,
+    "right victim": lambda row: f"{row.right}/{row.runs}",
+    "by": lambda row: row.by,
+    "killed": lambda row: row.killed,
+    "kernel oom_kill": _field("oom_kills"),
+    "line, %": lambda row: f"{row.spreads['kill_share'].median * 100:g}",
+    "crossing -> kill, ms": _field("kill_ms", digits=1),
+    "-> empty, ms": _field("empty_ms", digits=1),
+    "-> recovered, ms": _field("recovered_ms", digits=1),
+    "MemAvailable at the kill, MiB": _field("available_at_kill_kib", _KIB_PER_MIB),
+    "lowest, MiB": _field("lowest_available_kib", _KIB_PER_MIB),
+    "probe worst, ms": _field("probe_worst_usec", _USEC_PER_MSEC),
+    "probe p99, ms": _field("probe_p99_usec", _USEC_PER_MSEC, 1),
+    "PSI some / full, ms": _median("psi_some_usec", "psi_full_usec", divisor=_USEC_PER_MSEC),
+    "daemon CPU, ms": _field("daemon_usec", _USEC_PER_MSEC),
+    "RSS / PSS / RssAnon, MiB": _median("rss_kib", "pss_kib", "rss_anon_kib", divisor=_KIB_PER_MIB, digits=1),
+}
+
+
+def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, skipped: Iterable[Fields]) -> str:
+    """The whole page: versions and command, the one table, who was who, what was left out."""
+    shown = {row.scenario for row in rows}
+    ran = {row.contestant for row in rows}
+    lines = [
+        "# Every out-of-memory daemon side by side",
+        "",
+        f"Written by `{versions['command']}` on {versions['date']}.",
+        ", ".join(f"{name} {version}" for name, version in versions.items() if name not in ("command", "date")) + ".",
+        "",
+        "One boot of an emulated guest (QEMU TCG, 2 processors) for each group of scenarios, the contestants in turn:",
+        "ratios hold, absolute times are longer than on a real machine. Median (range) of all runs; `n/N` where only n",
+        "runs had such a moment. The crossing is when MemAvailable, and SwapFree where there is swap, were first at or",
+        "below the contestant's own kill threshold (`line`); a kill before it has a time below zero. Right victim: the",
+        "least important workload was the first to get SIGKILL; who sent it was read from the kernel's tracepoints.",
+        "",
+        *render_rows([list(_COLUMNS), *([cell(row) for cell in _COLUMNS.values()] for row in rows)]),
+        "",
+        *(f"- **{name}**: {scenario.about}" for name, scenario in SCENARIOS.items() if name in shown),
+        "",
+        *(f"- **{name}**: {contestant.about}" for name, contestant in CONTESTANTS.items() if name in ran),
+    ]
+    if costs:
+        lines += ["", *render_costs(costs)]
+    left_out = list(dict.fromkeys(f"- {each['contestant']}: {each['why']}" for each in skipped))
+    if left_out:
+        lines += ["", "Left out:", "", *left_out]
+    return "\n".join(lines) + "\n"
+
+
+def render_costs(costs: Sequence[Fields]) -> list[str]:
+    """What was measured without a shortage: one row for each measurement."""
+    rows = [["measured", "of", "value"]]
+    rows += [[each["what"], each["contestant"], str(each["value"])] for each in costs]
+    return render_rows(rows)
+
+
+def render_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table; the first row is its head."""
+    head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [head, "|" + " --- |" * len(rows[0]), *body]

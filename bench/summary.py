@@ -1,0 +1,100 @@
+"""From JSON lines to medians and ranges. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.scenario import LOW
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, smallest, 99th percentile and largest of what was seen; `seen` values of `runs` runs."""
+
+    median: float
+    least: float
+    p99: float
+    most: float
+    seen: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant in one scenario. `spreads`: field of a run -> its spread; a field that no run has is not there."""
+
+    scenario: str
+    contestant: str
+    runs: int
+    right: int  # runs in which the least important workload was the first to be killed
+    by: str  # who killed first: `daemon 9, kernel 1`
+    firsts: str  # who was killed first: `low 9, high 1`
+    killed: str  # how many workloads a run lost, from the fewest to the most
+    spreads: dict[str, Spread]
+
+
+def parse_lines(text: str) -> list[Fields]:
+    """One object for each line; the last one may be half written by a guest that was lost, and does not count."""
+    lines = text.splitlines()
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            if number != len(lines):
+                raise
+    return found
+
+
+def spread_of(values: Sequence[float | None]) -> Spread | None:
+    """The spread of the values that are there. The percentile is the nearest rank: a value that was seen."""
+    seen = sorted(value for value in values if value is not None)
+    if not seen:
+        return None
+    p99 = seen[math.ceil(0.99 * len(seen)) - 1]
+    return Spread(statistics.median(seen), seen[0], p99, seen[-1], len(seen), len(values))
+
+
+def summarise(lines: Iterable[Fields]) -> list[Row]:
+    """One row for each scenario and contestant, in the order of their first runs."""
+    groups: dict[tuple[str, str], list[Fields]] = {}
+    for line in lines:
+        if line["kind"] == "run":
+            groups.setdefault((line["scenario"], line["contestant"]), []).append(line)
+    return [_summarise_group(*key, runs) for key, runs in groups.items()]
+
+
+def _summarise_group(scenario: str, contestant: str, runs: list[Fields]) -> Row:
+    names = list(dict.fromkeys(name for run in runs for name, value in run.items() if is_number(value)))
+    spreads = {name: spread_of([run.get(name) for run in runs]) for name in names}
+    killed = [len(run["order"]) for run in runs]
+    return Row(
+        scenario,
+        contestant,
+        len(runs),
+        sum(run["first"] == LOW for run in runs),
+        count_words([run["by"] for run in runs]),
+        count_words([run["first"] for run in runs]),
+        str(min(killed)) if min(killed) == max(killed) else f"{min(killed)}-{max(killed)}",
+        {name: spread for name, spread in spreads.items() if spread is not None},
+    )
+
+
+def is_number(value: object) -> bool:
+    """Whether it can have a median; True and False cannot."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def count_words(words: Sequence[str | None]) -> str:
+    """`daemon 9, kernel 1`, the most frequent first; `nobody` for None."""
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word or "nobody"] = counts.get(word or "nobody", 0) + 1
+    return ", ".join(f"{word} {count}" for word, count in sorted(counts.items(), key=lambda each: -each[1]))

@@ -1,0 +1,87 @@
+"""Medians, ranges, and the page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bench.contestants import CONTESTANTS
+from bench.render import render_page, render_spread
+from bench.scenario import LOW, SCENARIOS, fit
+from bench.summary import count_words, parse_lines, spread_of, summarise
+
+
+def run_line(**fields: Any) -> dict[str, Any]:
+    line = {"kind": "run", "scenario": "original", "contestant": "cgoom-best", "first": LOW, "by": "daemon"}
+    return line | {"order": [LOW], "kill_share": 0.1, "kill_ms": 10.0, "died": True} | fields
+
+
+def test_a_spread_is_of_what_was_seen() -> None:
+    spread = spread_of([4.0, None, 1.0, 2.0])
+    assert spread is not None
+    assert (spread.median, spread.least, spread.p99, spread.most, spread.seen, spread.runs) == (
+        2.0,
+        1.0,
+        4.0,
+        4.0,
+        3,
+        4,
+    )
+    assert spread_of([None, None]) is None
+
+
+def test_a_percentile_is_a_value_that_was_seen() -> None:
+    spread = spread_of([float(value) for value in range(1, 201)])
+    assert spread is not None
+    assert spread.p99 == 198.0
+
+
+def test_runs_are_grouped_and_counted() -> None:
+    lines = [run_line(), run_line(first="high", by="kernel", order=["high", LOW], kill_ms=None), {"kind": "versions"}]
+    (row,) = summarise(lines)
+    assert (row.runs, row.right, row.by, row.killed) == (2, 1, "daemon 1, kernel 1", "1-2")
+    assert (row.spreads["kill_ms"].seen, row.spreads["kill_ms"].runs) == (1, 2)
+    assert "died" not in row.spreads
+
+
+def test_words_are_counted_the_most_frequent_first() -> None:
+    assert count_words(["kernel", "daemon", None, "daemon"]) == "daemon 2, kernel 1, nobody 1"
+
+
+def test_a_line_cut_by_a_lost_guest_does_not_count_but_a_broken_file_is_an_error() -> None:
+    whole = json.dumps(run_line())
+    assert parse_lines(f"{whole}\n{whole[:20]}") == [run_line()]
+    with pytest.raises(ValueError, match=r"delimiter|Expecting|Unterminated"):
+        parse_lines(f"{whole[:20]}\n{whole}")
+
+
+def test_a_spread_says_how_often_it_was_seen() -> None:
+    assert render_spread(spread_of([1000.0, 3000.0, 2000.0]), 1000, 1) == "2.0 (1.0-3.0)"
+    assert render_spread(spread_of([5.0, None])) == "5 1/2"
+    assert render_spread(None) == "-"
+
+
+def test_the_page_has_one_row_for_each_and_says_what_is_missing() -> None:
+    skipped = [{"contestant": "cgoom-module", "why": "no module"}] * 2
+    versions = {"kernel": "6.1", "command": "python -m bench", "date": "today"}
+    page = render_page(summarise([run_line(), run_line(contestant="kernel")]), [], versions, skipped)
+    assert page.count("| original | ") == 2
+    assert page.count("- cgoom-module: no module") == 1
+    assert "`python -m bench`" in page
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_what_is_filled_in_advance_fits_the_host(scenario: Any) -> None:
+    available_kib, line_kib = 1_600_000, 200_000
+    growers = fit(scenario, available_kib, scenario.swap_mib * 1024, line_kib)
+    assert sum(grower.burst_mib for grower in growers) * 1024 < available_kib - line_kib
+    assert all(grower.burst_mib <= grower.limit_mib for grower in growers)
+    assert growers[0].name == LOW
+    assert max(growers, key=lambda grower: grower.priority).name == LOW
+
+
+def test_every_best_contestant_is_told_the_same_threshold() -> None:
+    shares = {each.kill_share for name, each in CONTESTANTS.items() if name.endswith(("-best", "-module"))}
+    assert shares == {0.10}
