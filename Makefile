@@ -13,7 +13,7 @@ VENV := .venv/.stamp
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test house unit live vm-6.12 vm-6.1 acceptance lab clean
+.PHONY: help demo test house unit live vm-6.12 vm-6.1 acceptance bench bench-full lab clean
 
 help:
 	@echo 'make demo        the two-workload scenario, here if this host can show it, else in a guest'
@@ -24,6 +24,8 @@ help:
 	@echo 'make vm-6.12     tests in a guest with kernel 6.12, without swap'
 	@echo 'make vm-6.1      the original scenario in a guest with kernel 6.1 and swap'
 	@echo 'make acceptance  everything that cgoom promises, measured in guests; takes hours'
+	@echo 'make bench       cgoom beside the other daemons, 15 minutes; into bench/results/'
+	@echo 'make bench-full  every daemon in every scenario; takes hours, goes on where it stopped'
 	@echo 'make lab         build the image of the guests'
 	@echo 'make clean       remove .venv/, build/ and caches'
 
@@ -69,6 +71,10 @@ vm-6.1: $(VENV)
 
 acceptance: $(VENV)
 	.venv/bin/python tests/acceptance.py
+
+bench bench-full: $(VENV)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	.venv/bin/python -m bench $(if $(filter bench-full,$@),--full)
 
 lab: $(VENV)
 	.venv/bin/python vagrant/lab build

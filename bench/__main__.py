@@ -1,6 +1,6 @@
-"""`python -m bench`: every contestant in every scenario, in guests of the lab; see --help.
+"""`python -m bench`: every contestant in every scenario, and what it costs, in guests of the lab; see --help.
 
-What was measured stays in build/bench, one file for each scenario, with a hash of what it was measured from: a
+What was measured stays in build/bench, one file for each part, with a hash of what it was measured from: a
 benchmark that was interrupted goes on where it stopped, and the table never mixes two versions.
 """
 
@@ -24,6 +24,7 @@ sys.path.insert(0, str(VAGRANT))
 from labkit.wheel import build_wheel  # noqa: E402 - the path above makes it importable
 
 from bench.contestants import CONTESTANTS  # noqa: E402
+from bench.cost import COST_MEMORY_MIB, MEASURES  # noqa: E402
 from bench.plot import write_plot  # noqa: E402
 from bench.render import render_page  # noqa: E402
 from bench.scenario import SCENARIOS  # noqa: E402
@@ -34,13 +35,18 @@ RESULTS = TOP / "bench" / "results"
 # What a result depends on.
 SOURCES = ("cgoom", "kmod", "policies", "packaging", "bench", "tests/support", "tests/vm/gate.py", "vagrant")
 # What `make bench` runs: the scenarios and contestants that tell most, in 15 minutes of an emulated guest.
-QUICK_SCENARIOS = ("original", "fast")
+QUICK_PARTS = ("original", "fast", "launch")
 QUICK_CONTESTANTS = ("cgoom-best", "cgoom-module", "earlyoom-best", "nohang-best", "oomd-best", "kernel-adj")
 QUICK_RUNS = 3
 FULL_RUNS = 10
+# Seconds of one idle window.
+QUICK_IDLE_SEC, FULL_IDLE_SEC = 30.0, 60.0
+PARTS = (*SCENARIOS, *MEASURES)
 # Seconds of one run at most, placing and cleaning up included; chosen: three times the slowest that was seen.
 RUN_SEC = 150
 BOOT_SEC = 300
+# The same for a measurement without a shortage: three idle windows for each, and ten thousand cgroups to make.
+COST_SEC = 400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
     RAW.mkdir(parents=True, exist_ok=True)
     key = read_key(options)
-    statuses = [ensure_scenario(name, key, options) for name in options.scenarios]
-    done = [name for name in SCENARIOS if read_stamp(name).startswith(key[:16])]
+    statuses = [ensure_part(name, key, options) for name in options.parts]
+    done = [name for name in PARTS if read_stamp(name).startswith(key[:16])]
     write_results(done, options)
     return int(any(statuses))
 
@@ -61,11 +67,12 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, metavar="N", help="runs of each contestant in each scenario")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME", help=" ".join(CONTESTANTS))
     parser.add_argument("--kernel", default="6.1", help="of the guest (6.1)")
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
     options = parser.parse_args(arguments)
-    if unknown := set(options.scenarios) - set(SCENARIOS):
-        parser.error(f"no such scenario: {' '.join(sorted(unknown))}; there are {' '.join(SCENARIOS)}")
-    options.scenarios = options.scenarios or list(SCENARIOS if options.full else QUICK_SCENARIOS)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {' '.join(sorted(unknown))}; there are {' '.join(PARTS)}")
+    options.parts = options.parts or list(PARTS if options.full else QUICK_PARTS)
+    options.seconds = FULL_IDLE_SEC if options.full else QUICK_IDLE_SEC
     options.contestants = options.contestants or list(CONTESTANTS if options.full else QUICK_CONTESTANTS)
     options.runs = options.runs or (FULL_RUNS if options.full else QUICK_RUNS)
     options.command = shlex.join(["python", "-m", "bench", *(sys.argv[1:] if arguments is None else arguments)])
@@ -89,20 +96,20 @@ def read_stamp(name: str) -> str:
     return stamp.read_text(encoding="ascii") if stamp.exists() else ""
 
 
-def ensure_scenario(name: str, key: str, options: argparse.Namespace) -> int:
-    """Measure one scenario in a fresh guest, unless its result is there already; the exit status of the lab."""
+def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
+    """Measure one part in a fresh guest, unless its result is there already; the exit status of the lab."""
     raw = RAW / f"{name}.jsonl"
     if read_stamp(name) == key:
         print(f"bench: {name}: there already", flush=True)
         return int(any(line["kind"] == "broken" for line in parse_lines(raw.read_text(encoding="utf-8"))))
     raw.unlink(missing_ok=True)
     (RAW / f"{name}.key").unlink(missing_ok=True)
-    scenario = SCENARIOS[name]
-    plan = {"out": f"/out/{raw.name}", "runs": options.runs, "scenarios": [name], "contestants": options.contestants}
-    (RAW / f"{name}.plan").write_text(json.dumps(plan), encoding="utf-8")
-    limit = BOOT_SEC + RUN_SEC * options.runs * len(options.contestants)
+    write_plan(name, options)
+    scenario = SCENARIOS.get(name)
+    limit = BOOT_SEC + len(options.contestants) * (RUN_SEC * options.runs if scenario else COST_SEC)
+    memory_mib, swap_mib = (scenario.memory_mib, scenario.swap_mib) if scenario else (COST_MEMORY_MIB, 0)
     command = [sys.executable, str(VAGRANT / "lab"), "run", "--kernel", options.kernel, "--out", str(RAW)]
-    command += ["--memory", str(scenario.memory_mib), "--swap", str(scenario.swap_mib), "--timeout", str(limit)]
+    command += ["--memory", str(memory_mib), "--swap", str(swap_mib), "--timeout", str(limit)]
     with tempfile.TemporaryDirectory(prefix="cgoom-bench-wheel-") as scratch:
         command += ["--wheel", str(build_wheel(Path(scratch)))]
         command += ["--", "python3", "-m", "bench.guest", f"/out/{name}.plan"]
@@ -112,13 +119,26 @@ def ensure_scenario(name: str, key: str, options: argparse.Namespace) -> int:
     return status
 
 
+def write_plan(name: str, options: argparse.Namespace) -> None:
+    """What the guest has to do for this part; see bench.guest.Plan."""
+    plan = {
+        "out": f"/out/{name}.jsonl",
+        "runs": options.runs,
+        "scenarios": [name] if name in SCENARIOS else [],
+        "contestants": options.contestants,
+        "costs": [name] if name in MEASURES else [],
+        "seconds": options.seconds,
+    }
+    (RAW / f"{name}.plan").write_text(json.dumps(plan), encoding="utf-8")
+
+
 def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
     """The table, the plot and the raw lines of everything that was measured from the present sources."""
     lines: list[Fields] = []
     for name in done:
         lines += parse_lines((RAW / f"{name}.jsonl").read_text(encoding="utf-8"))
     rows = summarise(lines)
-    if not rows:
+    if not lines:
         return
     versions = {name: value for line in lines if line["kind"] == "versions" for name, value in line.items()}
     versions.pop("kind")
@@ -131,10 +151,11 @@ def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
     costs = [line for line in lines if line["kind"] == "cost"]
     page = render_page(rows, costs, versions, skipped)
     (RESULTS / "results.md").write_text(page, encoding="utf-8")
-    try:
-        write_plot(rows, RESULTS / "results.svg")
-    except ImportError as error:
-        print(f"bench: no plot: {error}; pip install -e '.[bench]'", file=sys.stderr)
+    if rows:
+        try:
+            write_plot(rows, RESULTS / "results.svg")
+        except ImportError as error:
+            print(f"bench: no plot: {error}; pip install -e '.[bench]'", file=sys.stderr)
     print(page)
 
 

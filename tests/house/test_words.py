@@ -90,7 +90,7 @@ def test_names_say_something() -> None:
 
 
 def test_public_things_are_described() -> None:
-    files = python_files("cgoom", "vagrant", "tests/support", ".ci")
+    files = python_files("cgoom", "vagrant", "bench", "tests/support", ".ci")
     assert files, "found no source"
     # A test's name is its description.
     written = [path for path in files if not path.name.startswith("test_")]
