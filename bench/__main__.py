@@ -66,6 +66,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="everything; takes hours")
     parser.add_argument("--runs", type=int, metavar="N", help="runs of each contestant in each scenario")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME", help=" ".join(CONTESTANTS))
+    parser.add_argument("--wheel", type=Path, metavar="PATH", help="measure this wheel and not the checkout's")
     parser.add_argument("--kernel", default="6.1", help="of the guest (6.1)")
     parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
     options = parser.parse_args(arguments)
@@ -87,6 +88,8 @@ def read_key(options: argparse.Namespace) -> str:
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             if path.is_file() and not {"__pycache__", "results"} & set(path.parts):
                 digest.update(str(path.relative_to(TOP)).encode() + b"\0" + path.read_bytes() + b"\0")
+    if options.wheel:
+        digest.update(options.wheel.read_bytes())
     return f"{digest.hexdigest()[:16]} {options.kernel} {options.runs} {' '.join(options.contestants)}"
 
 
@@ -111,7 +114,7 @@ def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
     command = [sys.executable, str(VAGRANT / "lab"), "run", "--kernel", options.kernel, "--out", str(RAW)]
     command += ["--memory", str(memory_mib), "--swap", str(swap_mib), "--timeout", str(limit)]
     with tempfile.TemporaryDirectory(prefix="cgoom-bench-wheel-") as scratch:
-        command += ["--wheel", str(build_wheel(Path(scratch)))]
+        command += ["--wheel", str(options.wheel or build_wheel(Path(scratch)))]
         command += ["--", "python3", "-m", "bench.guest", f"/out/{name}.plan"]
         status = subprocess.run(command, check=False, cwd=TOP).returncode
     if raw.exists() and status in (0, 1):  # with a broken run too: it is told in the table
@@ -142,7 +145,7 @@ def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
         return
     versions = {name: value for line in lines if line["kind"] == "versions" for name, value in line.items()}
     versions.pop("kind")
-    versions["cgoom"] += f" ({describe_revision()})"
+    versions["cgoom"] += f" ({options.wheel.name if options.wheel else describe_revision()})"
     versions |= {"command": options.command, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")}
     RESULTS.mkdir(exist_ok=True)
     raw = "".join(json.dumps(line) + "\n" for line in lines)

@@ -20,7 +20,7 @@ class Contestant:
     unit: str = ""  # the service to start; without one the kernel is alone
     kill_share: float = BEST_SHARE  # where its own kill threshold is, or what it is measured from
     # Path -> text, written before the start. In it `@ROOM_MIB@` is what workloads may take until BEST_SHARE is left,
-    # and `@BASE PATH@` the text of another file.
+    # and `@BASE PATH@` at its beginning stands for the lines of another file whose keys this one does not set.
     files: Mapping[str, str] = field(default_factory=dict)
     slice_properties: tuple[str, ...] = ()  # of the slice that holds the workloads, as systemd spells them
     low_properties: tuple[str, ...] = ()  # of the least important workload's scope
@@ -35,3 +35,10 @@ class Contestant:
 def unit_change(unit: str, command: str) -> dict[str, str]:
     """The file that makes a service of a package run another command."""
     return {f"{UNIT_DIR}/{unit}.service.d/bench.conf": f"[Service]\nExecStart=\nExecStart={command}\n"}
+
+
+def complete(text: str, base: str) -> str:
+    """`base` with the lines `KEY = VALUE` of `text` instead of its own, and everything else of `text` behind it."""
+    keys = {line.partition("=")[0].strip() for line in text.splitlines() if "=" in line}
+    kept = [line for line in base.splitlines() if line.partition("=")[0].strip() not in keys]
+    return "\n".join([*kept, text])

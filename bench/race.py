@@ -28,6 +28,8 @@ INTERVAL_MS = 2
 # Seconds that a run goes on after the first death: who is killed without need is killed then.
 AFTER_SEC = 3.0
 PROBE_LIMIT = 60.0
+# Lines of a daemon that somebody else was quicker than, to see why.
+LOG_LINES = 8
 
 
 def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[str, Any]:
@@ -50,6 +52,8 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         targets = {placed.process.pid: placed.name for placed in turn.placed}
         daemon = turn.service.pids() | {turn.service.pid} if turn.service is not None else frozenset[int]()
         shown = measure(sampler.seen, sent, targets, daemon, line)
+        if turn.service is not None and shown["by"] != "daemon":
+            shown["log"] = turn.service.log(LOG_LINES)
     shown |= {f"probe_{name}": value for name, value in stalls.items()} | _subtract(after, before)
     return shown | {"died": died, "alive": alive, "kill_share": contestant.kill_share}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.contestant import BEST_SHARE, Contestant
+from bench.contestant import BEST_SHARE, Contestant, complete
 from bench.host import CGROUP, Service, read_kib, run, wait_for_quiet
 from bench.scenario import LOW, Grower
 from tests.support.cli import environment
@@ -23,8 +23,8 @@ from tests.vm.gate import Gate
 
 BENCH_SLICE = CGROUP / "bench.slice"
 CGOOM_SLICE = CGROUP / "cgoom.slice"
-# Where the lab puts the module for the guest's kernel.
-MODULE = Path("/wheel/memory_info.ko")
+# Where the module for the guest's kernel may be: what the lab built, or what somebody put beside the results.
+MODULES = (Path("/wheel/memory_info.ko"), Path("/out/memory_info.ko"))
 # Every daemon that the image masks, and systemd-oomd's socket.
 UNITS = ("earlyoom.service", "nohang.service", "oomd.service", "systemd-oomd.service", "systemd-oomd.socket")
 # Seconds until all of them run: twenty launches by an emulated Python.
@@ -66,7 +66,7 @@ class Turn:
                 stack.callback(run, "systemctl", "revert", "bench.slice")
                 run("systemctl", "set-property", "--runtime", "bench.slice", *self.contestant.slice_properties)
             if self.contestant.module:
-                run("insmod", str(MODULE))
+                run("insmod", str(find_module()))
                 stack.callback(run, "rmmod", "memory_info")
             if self.contestant.unit:
                 self.service = Service(self.contestant.unit)
@@ -84,7 +84,8 @@ class Turn:
             path = Path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             fitted = text.replace("@ROOM_MIB@", str(room_kib // 1024))
-            fitted = re.sub(r"@BASE (.*?)@", lambda found: Path(found[1]).read_text(encoding="utf-8"), fitted)
+            if based := re.match(r"@BASE (.*?)@", fitted):
+                fitted = complete(fitted[based.end() :], Path(based[1]).read_text(encoding="utf-8"))
             path.write_text(fitted, encoding="utf-8")
             stack.callback(path.unlink)
 
@@ -149,10 +150,15 @@ def prepare_guest() -> None:
     run("systemctl", "daemon-reload")
 
 
+def find_module() -> Path | None:
+    """The module's file; None where nobody built it."""
+    return next(filter(Path.exists, MODULES), None)
+
+
 def refuse(contestant: Contestant) -> str:
     """Why the contestant cannot take part here, or an empty string."""
-    if contestant.module and not MODULE.exists():
-        return f"{MODULE} is not there"
+    if contestant.module and find_module() is None:
+        return f"no module for this kernel: {' and '.join(map(str, MODULES))} are not there"
     return ""
 
 

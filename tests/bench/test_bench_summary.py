@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.contestant import complete
 from bench.contestants import CONTESTANTS
 from bench.render import render_page, render_spread
 from bench.scenario import LOW, SCENARIOS, fit
@@ -85,3 +86,7 @@ def test_what_is_filled_in_advance_fits_the_host(scenario: Any) -> None:
 def test_every_best_contestant_is_told_the_same_threshold() -> None:
     shares = {each.kill_share for name, each in CONTESTANTS.items() if name.endswith(("-best", "-module"))}
     assert shares == {0.10}
+
+
+def test_a_file_keeps_of_another_what_it_does_not_set_itself() -> None:
+    assert complete("a = 3\n@RULE x\n", "# about a\na = 1\nb=2") == "# about a\nb=2\na = 3\n@RULE x\n"
