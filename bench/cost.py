@@ -1,4 +1,4 @@
-"""What is paid without a shortage: idle, start, launch; and what one decision takes. Runs inside the guest.
+"""What is paid without a shortage: a launch, a start, idling beside a crowd; and what one decision takes.
 
 Each measurement yields lines of the kind `cost`: `what`, `contestant`, `value` with its unit in `what`.
 """
@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestant import Contestant
-from bench.contestants import CGOOM_BEST, CONTESTANTS
+from bench.contestants import CONTESTANTS
 from bench.host import read_kib
-from bench.stage import CGOOM_SLICE, Turn, crowd, refuse
+from bench.stage import CGOOM_SLICE, Turn, add_crowd, refuse
 from tests.support.wait import wait_until
 
 Fields = dict[str, Any]
 
 # Seconds between a daemon's start and its idle window: what it still does because it has just begun is over.
 SETTLE_SEC = 5.0
-IDLE_COUNTS = (10, 1_000, 10_000)
-CROWD = 10_000
+COUNTS = (10, 1_000, 10_000)
+# Lines of a daemon's log in which it says how many it adopted.
+LOG_LINES = 20
 # Workloads that share the lowest priority when one decision is measured.
 EQUALS = 100
 # Seconds in which the parent of a launch must not change to count as settled; chosen: an interpreter starts in 0.3 s.
@@ -50,16 +51,23 @@ victim: {cooldown: 100ms}
 _HISTORY = Path("/var/lib/cgoom/history.jsonl")
 
 
-def measure_idle(names: list[str], seconds: float) -> Iterator[Fields]:
-    """CPU and wake-ups of every daemon beside idle workloads, one daemon at a time."""
+def measure_crowd(names: list[str], seconds: float) -> Iterator[Fields]:
+    """Beside a crowd that grows: every daemon idle, one at a time. Then what cgoom needs to start, and to decide."""
     contestants = [CONTESTANTS[name] for name in names if CONTESTANTS[name].unit and not refuse(CONTESTANTS[name])]
-    for count in IDLE_COUNTS:
-        with crowd(CGOOM_SLICE, count):
-            for contestant in contestants:
-                yield from _measure_idle_once(contestant, count, seconds)
+    ours = [contestant for contestant in contestants if contestant.launched_by_cgoom]
+    there = 0
+    for count in COUNTS:
+        add_crowd(count, there, EQUALS)
+        there = count
+        for contestant in contestants:
+            yield from _measure_idle(contestant, count, seconds)
+        for contestant in ours:
+            yield _measure_start(contestant, count)
+    for contestant in ours:
+        yield _measure_decision(contestant, there)
 
 
-def _measure_idle_once(contestant: Contestant, count: int, seconds: float) -> Iterator[Fields]:
+def _measure_idle(contestant: Contestant, count: int, seconds: float) -> Iterator[Fields]:
     with Turn(contestant) as turn:
         assert turn.service is not None
         time.sleep(SETTLE_SEC)  # nothing tells when a daemon has settled
@@ -75,18 +83,16 @@ def _measure_idle_once(contestant: Contestant, count: int, seconds: float) -> It
     yield head | {"what": f"idle with {count:,} workloads: RSS / PSS / RssAnon, MiB", "value": memory}
 
 
-def measure_start(_names: list[str], _seconds: float) -> Iterator[Fields]:
-    """From `systemctl start` to READY, beside no workload and beside ten thousand."""
-    for count in (0, CROWD):
-        with crowd(CGOOM_SLICE, count):
-            with Turn(CGOOM_BEST) as turn:
-                assert turn.service is not None
-                took = turn.service.start_sec
-                adopted = re.search(r"(\d+) workloads adopted", turn.service.log(20))
-            assert adopted is not None, "the daemon did not say how many it adopted"
-            assert int(adopted[1]) == count, f"{adopted[1]} of {count} adopted"
-        what = f"start with {count:,} workloads, s"
-        yield {"kind": "cost", "contestant": "cgoom-best", "what": what, "value": round(took, 2)}
+def _measure_start(contestant: Contestant, count: int) -> Fields:
+    """From `systemctl start` to READY."""
+    with Turn(contestant) as turn:
+        assert turn.service is not None
+        took = turn.service.start_sec
+        adopted = re.search(r"(\d+) workloads adopted", turn.service.log(LOG_LINES))
+    assert adopted is not None, "the daemon did not say how many it adopted"
+    assert int(adopted[1]) == count, f"{adopted[1]} of {count} adopted"
+    what = f"start with {count:,} workloads, s"
+    return {"kind": "cost", "contestant": contestant.name, "what": what, "value": round(took, 2)}
 
 
 def measure_launch(_names: list[str], _seconds: float) -> Iterator[Fields]:
@@ -140,16 +146,16 @@ def _runs(scope: Path, comm: bytes) -> bool:
     return False
 
 
-def measure_decision(_names: list[str], _seconds: float) -> Iterator[Fields]:
+def _measure_decision(contestant: Contestant, count: int) -> Fields:
     """From the signal read to cgroup.kill written, inside the daemon, as its own history tells it."""
-    files = dict(CGOOM_BEST.files) | {"/etc/cgoom/policy.yaml": _HUNGRY_POLICY}
+    files = dict(contestant.files) | {"/etc/cgoom/policy.yaml": _HUNGRY_POLICY}
     known = len(_read_kills())
-    with crowd(CGOOM_SLICE, CROWD, EQUALS), Turn(replace(CGOOM_BEST, files=files)):
+    with Turn(replace(contestant, files=files)):
         wait_until(lambda: len(_read_kills()) >= known + DECISIONS, DECISIONS_LIMIT, f"{DECISIONS} decisions")
     kills_usec = sorted(_read_kills()[known : known + DECISIONS])
-    what = f"decision with {CROWD:,} workloads, {EQUALS} of the lowest priority, ms: median (range)"
+    what = f"decision with {count:,} workloads, {EQUALS} of the lowest priority, ms: median (range)"
     value = f"{statistics.median(kills_usec) / 1000:.2f} ({kills_usec[0] / 1000:.2f}-{kills_usec[-1] / 1000:.2f})"
-    yield {"kind": "cost", "contestant": "cgoom-best", "what": what, "value": value}
+    return {"kind": "cost", "contestant": contestant.name, "what": what, "value": value}
 
 
 def _read_kills() -> list[int]:
@@ -160,11 +166,6 @@ def _read_kills() -> list[int]:
     return [step["at_usec"] for record in records for step in record["steps"] if step["what"] == "kill"]
 
 
-MEASURES: dict[str, Callable[[list[str], float], Iterator[Fields]]] = {
-    "launch": measure_launch,
-    "start": measure_start,
-    "decision": measure_decision,
-    "idle": measure_idle,
-}
+MEASURES: dict[str, Callable[[list[str], float], Iterator[Fields]]] = {"launch": measure_launch, "crowd": measure_crowd}
 # MiB of their guest: ten thousand processes with a cgroup each take some 1.5 GiB.
 COST_MEMORY_MIB = 4096

@@ -1,12 +1,12 @@
 /*
  * Makes many idle cgroups, each with one small process that sleeps until it is killed.
  *
- *   crowd --parent DIR --count N [--lowest N]
+ *   crowd --parent DIR --count N [--first N] [--lowest N]
  *
- * Each cgroup is DIR/crowd-I.scope with the xattrs of a workload: priority 1000 for the first
- * --lowest, and 1 to 900 for the others in turn. Prints `ready` when all are there and ends; the
- * sleepers live on. A sleeper is a fork of this program, linked statically: it shares every page
- * that it does not write to.
+ * Each cgroup is DIR/crowd-I.scope, I from --first to below --count, with the xattrs of a workload:
+ * priority 1000 where I is below --lowest, and 1 to 900 in turn for the others. Prints `ready` when
+ * all are there and ends; the sleepers live on. A sleeper is a fork of this program, linked
+ * statically: it shares every page that it does not write to.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -100,10 +100,11 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"parent", required_argument, NULL, 'p'},
 		{"count", required_argument, NULL, 'c'},
+		{"first", required_argument, NULL, 'f'},
 		{"lowest", required_argument, NULL, 'l'},
 		{0},
 	};
-	unsigned long count = 0, lowest = 0;
+	unsigned long count = 0, first = 0, lowest = 0;
 	const char *path = NULL;
 	int option, parent;
 
@@ -112,6 +113,8 @@ int main(int argc, char **argv)
 			path = optarg;
 		else if (option == 'c')
 			count = parse_number(optarg);
+		else if (option == 'f')
+			first = parse_number(optarg);
 		else if (option == 'l')
 			lowest = parse_number(optarg);
 		else
@@ -127,7 +130,7 @@ int main(int argc, char **argv)
 	become_ordinary();
 	/* A sleeper must not keep the reader of our output waiting. */
 	fcntl(STDOUT_FILENO, F_SETFD, FD_CLOEXEC);
-	for (unsigned long number = 0; number < count; number++)
+	for (unsigned long number = first; number < count; number++)
 		add_one(parent, number, lowest);
 	puts("ready");
 	return 0;

@@ -20,7 +20,7 @@ from bench.cost import MEASURES
 from bench.host import run
 from bench.race import run_once
 from bench.scenario import SCENARIOS, Scenario
-from bench.stage import CGOOM_SLICE, crowd, prepare_guest, refuse, zram
+from bench.stage import add_crowd, prepare_guest, refuse, zram
 from bench.trace import Trace
 from cgoom.errors import CgoomError
 from cgoom.kernel.mlock import lock_memory
@@ -61,7 +61,9 @@ def race(plan: Plan, scenario: Scenario) -> bool:
             append(plan.out, {"kind": "skipped", "scenario": scenario.name, "contestant": name, "why": why})
         else:
             present.append(CONTESTANTS[name])
-    with Trace() as trace, zram(scenario.zram_mib), crowd(CGOOM_SLICE, scenario.crowd):
+    if scenario.crowd:
+        add_crowd(scenario.crowd)
+    with Trace() as trace, zram(scenario.zram_mib):
         for number in range(plan.runs):
             for contestant in present:
                 result: dict[str, Any] = {"scenario": scenario.name, "contestant": contestant.name, "run": number}
