@@ -8,6 +8,9 @@ from bench.contestants import CONTESTANTS
 from bench.scenario import SCENARIOS
 from bench.summary import Fields, Row, Spread
 
+# Whom everybody is compared with.
+REFERENCE = "cgoom-best"
+
 Cell = Callable[[Row], str]
 _KIB_PER_MIB = 1024
 _USEC_PER_MSEC = 1000
@@ -71,7 +74,7 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
         "below the contestant's own kill threshold (`line`); a kill before it has a time below zero. Right victim: the",
         "least important workload was the first to get SIGKILL; who sent it was read from the kernel's tracepoints.",
         "",
-        *render_rows([list(_COLUMNS), *([cell(row) for cell in _COLUMNS.values()] for row in rows)]),
+        *render_rows([[*_COLUMNS, f"kill, times {REFERENCE}"], *(_render_row(row, rows) for row in rows)]),
         "",
         *(f"- **{name}**: {scenario.about}" for name, scenario in SCENARIOS.items() if name in shown),
         "",
@@ -83,6 +86,20 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
     if left_out:
         lines += ["", "Left out:", "", *left_out]
     return "\n".join(lines) + "\n"
+
+
+def _render_row(row: Row, rows: Sequence[Row]) -> list[str]:
+    return [*(cell(row) for cell in _COLUMNS.values()), render_ratio(row, rows)]
+
+
+def render_ratio(row: Row, rows: Sequence[Row]) -> str:
+    """How many times as long as REFERENCE it took from the crossing to the kill, by the medians of the scenario."""
+    same = (other for other in rows if (other.scenario, other.contestant) == (row.scenario, REFERENCE))
+    reference = next((other.spreads.get("kill_ms") for other in same), None)
+    own = row.spreads.get("kill_ms")
+    if own is None or reference is None or reference.median <= 0:
+        return "-"
+    return f"{own.median / reference.median:.1f}"
 
 
 def render_costs(costs: Sequence[Fields]) -> list[str]:

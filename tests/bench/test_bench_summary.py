@@ -9,7 +9,7 @@ import pytest
 
 from bench.contestant import complete
 from bench.contestants import CONTESTANTS
-from bench.render import render_page, render_spread
+from bench.render import render_page, render_ratio, render_spread
 from bench.scenario import LOW, SCENARIOS, fit
 from bench.summary import count_words, parse_lines, spread_of, summarise
 
@@ -62,6 +62,13 @@ def test_a_spread_says_how_often_it_was_seen() -> None:
     assert render_spread(spread_of([1000.0, 3000.0, 2000.0]), 1000, 1) == "2.0 (1.0-3.0)"
     assert render_spread(spread_of([5.0, None])) == "5 1/2"
     assert render_spread(None) == "-"
+
+
+def test_everybody_is_compared_with_the_same_one_of_the_same_scenario() -> None:
+    other = [run_line(contestant="kernel", kill_ms=25.0), run_line(contestant="kernel", scenario="fast")]
+    reference, kernel, fast = summarise([run_line(), *other])
+    rows = [reference, kernel, fast]
+    assert [render_ratio(row, rows) for row in rows] == ["1.0", "2.5", "-"]
 
 
 def test_the_page_has_one_row_for_each_and_says_what_is_missing() -> None:
