@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -16,6 +17,8 @@ CGROUP = Path("/sys/fs/cgroup")
 COMMAND_LIMIT = 120.0
 # Seconds the memory of what was killed may need to come back.
 QUIET_LIMIT = 60.0
+# Seconds of one look at the processors, and of all looks; share of their time that has to be idle. Chosen.
+CALM_SEC, CALM_LIMIT, CALM_SHARE = 0.3, 15.0, 0.75
 
 
 def run(*command: str) -> str:
@@ -46,6 +49,28 @@ def wait_for_quiet(available_kib: int) -> None:
     """Wait until nearly as much memory is available as once was. Raises AssertionError."""
     enough = available_kib * 9 // 10
     wait_until(lambda: read_kib("MemAvailable") >= enough, QUIET_LIMIT, f"{enough} KiB to be available again")
+
+
+def wait_for_calm() -> None:
+    """Wait until the processors have little to do: what was just started is not part of what is measured.
+
+    A daemon that never rests is measured as busy as it is.
+    """
+    with contextlib.suppress(AssertionError):
+        wait_until(_is_calm, CALM_LIMIT, "a quarter of the processors' time at most to be used")
+
+
+def _is_calm() -> bool:
+    begun = _read_processor_ticks()
+    time.sleep(CALM_SEC)  # a rate needs two looks
+    idle, total = (now - then for now, then in zip(_read_processor_ticks(), begun, strict=True))
+    return total > 0 and idle / total >= CALM_SHARE
+
+
+def _read_processor_ticks() -> tuple[int, int]:
+    """(idle, all) of /proc/stat."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 @dataclass(frozen=True)
