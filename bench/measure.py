@@ -40,7 +40,8 @@ def measure(
     """The run in numbers: times in milliseconds from the crossing, None where there was no such moment.
 
     `targets`: process id -> workload. `daemon`: the contestant's processes. A kill that came before the crossing (or in
-    a run that never crossed) has a time below zero (or none).
+    a run that never crossed) has a time below zero (or none). `below_line_kib`: what was taken beyond the line until
+    the kill; a time that the emulator's host took from the whole guest is not in it.
     """
     kills = [one for one in sent if one.signo == SIGKILL and one.target_pid in targets]
     first = kills[0] if kills else None
@@ -50,6 +51,7 @@ def measure(
     empty = seen.empty_usec.get(victim) if victim else None
     recovered = _find_recovery(seen.samples, killed, line)
     asked = next((one for one in sent if one.signo != SIGKILL and one.target_pid in targets), None)
+    available_kib = _available_at(seen.samples, killed)
     order = list(dict.fromkeys(targets[one.target_pid] for one in kills))
     return {
         "first": victim,
@@ -59,7 +61,8 @@ def measure(
         "kill_ms": _between(crossing, killed),
         "empty_ms": _between(crossing, empty),
         "recovered_ms": _between(crossing, recovered),
-        "available_at_kill_kib": _available_at(seen.samples, killed),
+        "available_at_kill_kib": available_kib,
+        "below_line_kib": None if available_kib is None else line.total_kib * line.share - available_kib,
         "lowest_available_kib": min(sample.available_kib for sample in seen.samples),
         "samples": len(seen.samples),
         "longest_gap_ms": _longest_gap_ms(seen.samples),

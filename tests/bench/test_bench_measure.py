@@ -25,7 +25,7 @@ def test_times_count_from_the_crossing() -> None:
     shown = measure(seen, [kill(2500, 34, signo=15), kill(3000, 34)], TARGETS, DAEMON, LINE)
     assert (shown["first"], shown["by"], shown["order"]) == ("low", "daemon", ["low"])
     assert (shown["asked_ms"], shown["kill_ms"], shown["empty_ms"], shown["recovered_ms"]) == (1.5, 2.0, 2.5, 4.0)
-    assert (shown["available_at_kill_kib"], shown["lowest_available_kib"]) == (80, 80)
+    assert (shown["available_at_kill_kib"], shown["below_line_kib"], shown["lowest_available_kib"]) == (80, 20, 80)
     assert shown["longest_gap_ms"] == 1.0
 
 
