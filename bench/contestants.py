@@ -14,7 +14,9 @@ from bench.contestant import UNIT_DIR, Contestant, unit_change
 TOP = Path(__file__).resolve().parents[1]
 
 KERNEL = Contestant("kernel", "nobody but the kernel's own out-of-memory killer")
-KERNEL_ADJ = Contestant("kernel-adj", "the same, the less important one with oom_score_adj 900", low_score=900)
+KERNEL_ADJ = Contestant(
+    "kernel-adj", "nobody but the kernel, the less important workload with oom_score_adj 900", low_score=900
+)
 
 EARLYOOM = Contestant("earlyoom", "as shipped: SIGTERM at 10 %, SIGKILL at 5 %", unit="earlyoom", kill_share=0.05)
 EARLYOOM_BEST = Contestant(
