@@ -16,7 +16,7 @@ packages() {
     echo python3 python3-click python3-yaml python3-psutil python3-pyroute2 python3-jeepney python3-installer
     echo python3-pytest python3-hypothesis
     # The kernel module: both kernels, and what builds for them.
-    echo linux-image-amd64 linux-headers-amd64 linux-image-6.12-amd64 linux-headers-6.12-amd64 gcc libc6-dev make
+    echo linux-image-amd64 linux-headers-amd64 linux-image-6.12-amd64 linux-headers-6.12-amd64 gcc libc6-dev make sparse
     # Peers to compare with, and load.
     echo earlyoom nohang systemd-oomd oomd stress-ng
 }

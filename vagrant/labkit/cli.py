@@ -7,6 +7,7 @@ Exit statuses: the command's own; 96 the lab failed (image, arguments); 97 the g
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--memory", type=_positive, default=DEFAULT_MEMORY_MIB, metavar="MIB")
     guest.add_argument("--cpus", type=_positive, default=DEFAULT_CPUS, metavar="N")
     guest.add_argument("--out", type=_directory, metavar="DIR", help="share DIR read-write at /out")
+    guest.add_argument("--module", action="store_true", help="insert the kernel module of the checkout first")
     wheel = _Parser(add_help=False)
     wheel.add_argument("--wheel", type=_wheel, metavar="PATH", help="install this wheel in the guest first")
     job = _Parser(add_help=False)
@@ -99,32 +101,36 @@ def _build(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
-    return runs.run_fresh(_spec(options), runs.Task(rest, options.timeout, options.wheel, options.tty))
+    task = runs.Task(rest, options.timeout, options.wheel, options.tty, _module(options))
+    return runs.run_fresh(_spec(options), task)
 
 
 def _test(options: argparse.Namespace, rest: list[str]) -> int:
     named = any((CHECKOUT / argument.partition("::")[0]).exists() for argument in rest if argument[:1] not in ("", "-"))
     argv = ["python3", "-m", "pytest", "-m", "vm", "-p", "no:cacheprovider", *([] if named else ["tests/vm"]), *rest]
-    return _with_wheel(options, argv, options.timeout, tty=options.tty)
+    # Tests that insert it themselves find it, too.
+    module = runs.Module.INSERTED if options.module else runs.Module.PRESENT
+    return _with_wheel(options, runs.Task(argv, options.timeout, tty=options.tty, module=module))
 
 
 def _demo(options: argparse.Namespace, _rest: list[str]) -> int:
-    return _with_wheel(options, ["cgoom", "demo"], INTERACTIVE_SECONDS, tty=sys.stdout.isatty())
+    task = runs.Task(["cgoom", "demo"], INTERACTIVE_SECONDS, tty=sys.stdout.isatty(), module=_module(options))
+    return _with_wheel(options, task)
 
 
-def _with_wheel(options: argparse.Namespace, argv: list[str], timeout: float, *, tty: bool) -> int:
+def _with_wheel(options: argparse.Namespace, task: runs.Task) -> int:
     with tempfile.TemporaryDirectory(prefix="cgoom-lab-wheel-") as scratch:
         wheel = options.wheel or build_wheel(Path(scratch))
-        return runs.run_fresh(_spec(options), runs.Task(argv, timeout, wheel, tty))
+        return runs.run_fresh(_spec(options), dataclasses.replace(task, wheel=wheel))
 
 
 def _shell(options: argparse.Namespace, _rest: list[str]) -> int:
-    task = runs.Task(["bash", "-l"], INTERACTIVE_SECONDS, options.wheel, tty=True)
+    task = runs.Task(["bash", "-l"], INTERACTIVE_SECONDS, options.wheel, tty=True, module=_module(options))
     return runs.run_fresh(_spec(options), task)
 
 
 def _up(options: argparse.Namespace, _rest: list[str]) -> int:
-    return runs.up(_spec(options), options.wheel)
+    return runs.up(_spec(options), options.wheel, _module(options))
 
 
 def _exec(options: argparse.Namespace, rest: list[str]) -> int:
@@ -133,6 +139,10 @@ def _exec(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _down(_options: argparse.Namespace, _rest: list[str]) -> int:
     return runs.down()
+
+
+def _module(options: argparse.Namespace) -> runs.Module:
+    return runs.Module.INSERTED if options.module else runs.Module.ABSENT
 
 
 def _spec(options: argparse.Namespace) -> Spec:

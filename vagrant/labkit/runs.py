@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import os
 import shutil
@@ -24,14 +25,26 @@ from labkit.base import (
     say,
 )
 from labkit.guest import BOOT_SECONDS, Guest, Spec, connect_to, last_words
-from labkit.image import ensure_image
+from labkit.image import Image, ensure_image
 from labkit.kvm import accelerator
+from labkit.module import NAME as MODULE
+from labkit.module import ensure_module
 from labkit.session import Session, login_environment
 
 # Seconds for one job of the set-up (installing a wheel). Chosen: measured 2 - 4 under TCG.
 _HELPER_SECONDS = 120.0
+# Seconds to build the kernel module in a guest. Chosen: ten times what it takes under TCG.
+_MODULE_SECONDS = 600.0
 # The guest's wheel replaces the one before it; the installer itself never overwrites.
 _UNINSTALL = "rm -rf /usr/local/lib/python3*/dist-packages/cgoom* /usr/local/bin/cgoom*"
+
+
+class Module(enum.Enum):
+    """What a guest has of the kernel module before its command runs: nothing, /wheel/memory_info.ko, or it runs."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    INSERTED = "inserted"
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class Task:
     timeout_seconds: float
     wheel: Path | None = None
     tty: bool = False
+    module: Module = Module.ABSENT
 
 
 def run_fresh(spec: Spec, task: Task) -> int:
@@ -55,6 +69,7 @@ def run_fresh(spec: Spec, task: Task) -> int:
             session.hello(guest.setup(), boot)
             if task.wheel is not None:
                 _install(session, task.wheel, guest.wheel_dir)
+            _provide_module(session, image, guest, task.module)
             return _verdict(_run_task(session, task), session)
     except GuestLostError:
         last_words(guest.run_dir, guest.console)
@@ -63,7 +78,7 @@ def run_fresh(spec: Spec, task: Task) -> int:
         guest.kill()
 
 
-def up(spec: Spec, wheel: Path | None) -> int:
+def up(spec: Spec, wheel: Path | None, module: Module) -> int:
     """Start the guest in the background."""
     state = _state_file()
     if _Background.find() is not None:
@@ -78,6 +93,7 @@ def up(spec: Spec, wheel: Path | None) -> int:
             _check(session.run(_job(["true"]), Deadline(_HELPER_SECONDS), quiet=True), "the first command")
             if wheel is not None:
                 _install(session, wheel, guest.wheel_dir)
+            _provide_module(session, image, guest, module)
             status = _verdict(0, session)
         _Background.save(guest)
     except BaseException:
@@ -148,11 +164,23 @@ def _verdict(status: int, session: Session) -> int:
 
 
 def _install(session: Session, wheel: Path, wheel_dir: Path) -> None:
-    for old in wheel_dir.iterdir():
+    for old in wheel_dir.glob("*.whl"):
         old.unlink()
     shutil.copyfile(wheel, wheel_dir / wheel.name)
     argv = ["python3", "-m", "installer", "--no-compile-bytecode", f"/wheel/{wheel.name}"]
     _check(session.run(_job(argv), Deadline(_HELPER_SECONDS), quiet=True), f"installing {wheel.name}")
+
+
+def _provide_module(session: Session, image: Image, guest: Guest, module: Module) -> None:
+    if module is Module.ABSENT:
+        return
+
+    def run(line: str) -> tuple[int, bytes]:
+        return session.run(_job(["sh", "-c", line]), Deadline(_MODULE_SECONDS, "module's build"), quiet=True)
+
+    shutil.copyfile(ensure_module(image, guest.spec.kernel, run), guest.wheel_dir / MODULE)
+    if module is Module.INSERTED:
+        _check(run(f"insmod /wheel/{MODULE}"), "inserting the module")
 
 
 def _check(result: tuple[int, bytes], what: str) -> None:
