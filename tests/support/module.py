@@ -1,42 +1,60 @@
-"""The kernel module in the guest: built for its kernel where the lab has not done so, inserted and removed."""
+"""The kernel module in the guest: inserted, removed, its parameters and its file in /proc."""
 
 from __future__ import annotations
 
-import functools
-import shutil
+import os
 import subprocess
-import tempfile
 from pathlib import Path
 
-# Where the lab puts what it has built for the guest's kernel.
-BUILT = Path("/wheel/memory_info.ko")
-SOURCE = Path(__file__).resolve().parents[2] / "kmod"
-# Seconds; an emulated guest compiles for a minute.
-BUILD_LIMIT = 600
+import pytest
+
+# Where the lab puts it.
+MODULE = Path("/wheel/memory_info.ko")
+PARAMETERS = Path("/sys/module/memory_info/parameters")
+LEVEL = Path("/proc/oom_notifier")
 
 
-@functools.cache
-def find_module() -> Path:
-    """The module for this kernel; built here when the lab has none. Raises CalledProcessError."""
-    if BUILT.exists():
-        return BUILT
-    directory = Path(tempfile.mkdtemp(prefix="cgoom-kmod-"))
-    shutil.copytree(SOURCE, directory, dirs_exist_ok=True)
-    subprocess.run(["make", "-C", str(directory), "-j2"], check=True, timeout=BUILD_LIMIT, capture_output=True)
-    return directory / "memory_info.ko"
+def require_module() -> None:
+    """Skip the test where the module was not built."""
+    if not MODULE.exists():
+        pytest.skip(f"no {MODULE}: `vagrant/lab test` builds it and puts it there")
 
 
 def is_inserted() -> bool:
-    """Whether the module is loaded."""
-    return Path("/sys/module/memory_info").exists()
+    """Whether it is in."""
+    return PARAMETERS.exists()
 
 
-def insert() -> None:
-    """Raises CalledProcessError."""
-    subprocess.run(["insmod", str(find_module())], check=True, timeout=60)
+def insert(*parameters: str) -> None:
+    """insmod; raises AssertionError with what it said."""
+    run_tool("insmod", str(MODULE), *parameters)
 
 
 def remove() -> None:
-    """Take it out if it is there. Raises CalledProcessError."""
-    if is_inserted():
-        subprocess.run(["rmmod", "memory_info"], check=True, timeout=60)
+    """rmmod; raises AssertionError with what it said."""
+    run_tool("rmmod", "memory_info")
+
+
+def run_tool(*argv: str) -> None:
+    """Run a tool that must succeed."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
+
+
+def read_level() -> int:
+    """The level, as /proc/oom_notifier has it."""
+    return int(LEVEL.read_text(encoding="ascii"))
+
+
+def read_parameter(name: str) -> str:
+    """A parameter, as /sys has it."""
+    return (PARAMETERS / name).read_text(encoding="ascii").strip()
+
+
+def write_parameter(name: str, value: object) -> None:
+    """Set a parameter. Raises OSError."""
+    fd = os.open(PARAMETERS / name, os.O_WRONLY)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)

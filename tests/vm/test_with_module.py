@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,6 @@ IDLE_SEC = 20.0
 # Seconds; a guest that is full and has nobody who acts thrashes for a while before its kernel runs out of memory.
 OOM_LIMIT = 240.0
 HOLD_MIB = 300
-
-
-@pytest.fixture
-def inserted() -> Iterator[None]:
-    """The module, freshly inserted and removed again."""
-    module.remove()
-    module.insert()
-    yield
-    module.remove()
 
 
 def read_stats() -> Answer:
@@ -103,7 +94,7 @@ def wait_armed(scene: Scene, count: int) -> None:
     wait_until(lambda: read_stats().armed == count, 30, f"{count} to be armed, not {read_stats().armed}")
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_an_idle_daemon_is_never_woken(scene: Scene, measured: Callable[[Mapping[str, object]], None]) -> None:
     daemon = scene.daemon()
     for number in range(3):
@@ -118,7 +109,7 @@ def test_an_idle_daemon_is_never_woken(scene: Scene, measured: Callable[[Mapping
     assert status_of(scene)["source"] == "the kernel module memory_info"
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_the_thresholds_are_those_of_the_policy(scene: Scene) -> None:
     daemon = scene.daemon("host: {warn: {mem_available: 20%}, kill: {mem_available: 100M, swap_free: 7%}}")
     host = read_stats().host
@@ -131,7 +122,7 @@ def test_the_thresholds_are_those_of_the_policy(scene: Scene) -> None:
     assert str(read_stats().host.recover.mem_available) == "33.5%"
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_the_module_comes_and_goes_under_the_daemon(scene: Scene) -> None:
     daemon = scene.daemon("host: {warn: {mem_available: 12%}}")
     scene.launch("first", 900, "sleep", "3600")
@@ -156,7 +147,7 @@ def test_the_module_comes_and_goes_under_the_daemon(scene: Scene) -> None:
     assert (record["kind"], record["victim"]["name"]) == ("shortage", "victim")
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_the_order_follows_the_tree_and_ends_with_the_daemon(scene: Scene) -> None:
     daemon = scene.daemon()
     scene.launch("a", 100, "sleep", "3600")
@@ -178,7 +169,7 @@ def test_the_order_follows_the_tree_and_ends_with_the_daemon(scene: Scene) -> No
     assert spared.poll() is None
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_a_dry_run_leaves_the_module_alone(scene: Scene) -> None:
     before = read_stats().host
     daemon = scene.daemon("host: {warn: {mem_available: 20%}}", "--dry-run")
@@ -187,7 +178,7 @@ def test_a_dry_run_leaves_the_module_alone(scene: Scene) -> None:
     assert (read_stats().armed, read_stats().host) == (0, before)
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_a_stopped_daemon_changes_nothing_but_the_killer(scene: Scene) -> None:
     daemon = scene.daemon("version: 1")
     fill(scene)
@@ -205,7 +196,7 @@ def test_a_stopped_daemon_changes_nothing_but_the_killer(scene: Scene) -> None:
     assert "killed by memory_info" in scene.stderr("batch")
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_a_dead_daemon_is_told_of_by_the_next_one(scene: Scene) -> None:
     daemon = scene.daemon("version: 1")
     fill(scene)
@@ -230,7 +221,7 @@ def require_one_record(daemon: Daemon) -> None:
     assert [each["kind"] for each in daemon.records()] == ["armed-kill"]
 
 
-@pytest.mark.usefixtures("inserted")
+@pytest.mark.usefixtures("module")
 def test_the_shipped_unit_may_talk_to_the_module(scene: Scene) -> None:
     scene.env.clear()  # the unit's own directories
     with run_shipped_unit() as unit:
