@@ -132,9 +132,9 @@ class Docket:
 
         Their usage is as known, or read where there is time, it matters, and there are no more than `limit` equals:
         among more of them the sizes are a matter of moments, and to read them all would cost more than the order is
-        worth.
+        worth. So it would on a hybrid host, where every process has to be looked at.
         """
-        by_size = not _BY_SIZE.isdisjoint(self._policy.victim.tie_break)
+        by_size = not _BY_SIZE.isdisjoint(self._policy.victim.tie_break) and not self._host.hybrid
         for members in self._host.tree.equals():
             found = [member for member in members if not self.skip(member)]
             read = may_read and by_size and 1 < len(found) <= limit
@@ -143,8 +143,10 @@ class Docket:
 
     def _look_at(self, member: Member, read: bool) -> Candidate:
         known = self._equals.get(member.workload.ref)
-        if known is not None or not read:
-            return known or Candidate(member.workload)
+        if known is not None and known.usage is not None:
+            return known
+        if not read:
+            return Candidate(member.workload)
         return Candidate(member.workload, read_usage(member.cgroup, self._host.hybrid))
 
     def skip(self, member: Member) -> str:
