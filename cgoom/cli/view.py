@@ -135,7 +135,12 @@ def render_status(view: View) -> str:
         ("kill at", _threshold_text(in_force.policy.host.kill, memory)),
         ("recovers at", _threshold_text(in_force.policy.host.recover, memory, " > ", " or ")),
         ("source", SOURCES[view.source]),
-        ("armed", "without the kernel module nobody" if view.armed is None else f"{view.armed} workloads"),
+        (
+            "armed",
+            "without the kernel module nobody"
+            if view.armed is None
+            else f"{view.armed} workload{'s' * (view.armed != 1)}",
+        ),
         ("daemon", _daemon_text(in_force)),
         ("policy", in_force.source),
         ("workloads", _count_text(view)),

@@ -81,7 +81,7 @@ def test_status_tells_what_wakes_the_daemon_and_who_is_armed() -> None:
     assert document_status(view)["armed_count"] is None
     watched = replace(view, source="module", armed=1)
     assert "the kernel module memory_info" in render_status(watched)
-    assert "1 workloads" in render_status(watched)
+    assert "armed        1 workload\n" in render_status(watched)
     assert document_status(watched)["armed_count"] == 1
 
 
