@@ -33,8 +33,8 @@
 #include "oom.h"
 #include "victim.h"
 
-/* Nanoseconds that a killed cgroup has before the kernel gets its turn; chosen: several times what
- * a thousand processes take in an emulated guest, and little beside the reaper's own 2 s.
+/* Nanoseconds that a killed cgroup has before the kernel gets its turn; chosen: a thousand
+ * processes take 1 - 2 s in an emulated guest. The kernel's reaper then waits for 2 s more.
  */
 #define HOLD_NS (3 * NSEC_PER_SEC)
 /* Nanoseconds after which a kill is history, and a cgroup that is in use again a new victim;
