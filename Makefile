@@ -22,7 +22,7 @@ help:
 	@echo 'make unit        tests without root'
 	@echo 'make live        tests on the cgroup2 of this host (root)'
 	@echo 'make vm-6.12     tests in a guest with kernel 6.12, without swap'
-	@echo 'make vm-6.1      the original scenario in a guest with kernel 6.1 and swap'
+	@echo 'make vm-6.1      the original scenario and the module in a guest with kernel 6.1 and swap'
 	@echo 'make acceptance  everything that cgoom promises, measured in guests; takes hours'
 	@echo 'make bench       cgoom beside the other daemons, 15 minutes; into bench/results/'
 	@echo 'make bench-full  every daemon in every scenario; takes hours, goes on where it stopped'
@@ -67,7 +67,7 @@ vm-6.12: $(VENV)
 	.ci/vm-stage 6.12 0 vm-6.12
 
 vm-6.1: $(VENV)
-	.ci/vm-stage 6.1 512 vm-6.1 -k test_original
+	.ci/vm-stage 6.1 512 vm-6.1 -k 'test_original or test_module_netlink or test_module_loading'
 
 acceptance: $(VENV)
 	.venv/bin/python tests/acceptance.py

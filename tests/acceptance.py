@@ -23,10 +23,11 @@ TOP = Path(__file__).resolve().parents[1]
 RESULTS = TOP / "build" / "acceptance"
 TABLE = TOP / "docs" / "acceptance.md"
 RUNS = 20
+LOADS = 200
 FUZZ_EXAMPLES = 10_000
 # Seconds; chosen: three times what the slowest combination takes in an emulated guest.
 LIMIT_SEC = 5400
-SOURCES = ("cgoom", "policies", "packaging", "tests/policy", "tests/support", "tests/vm")
+SOURCES = ("cgoom", "kmod", "policies", "packaging", "tests/policy", "tests/support", "tests/vm")
 BLACK_BOX_CASES = 26
 # What of a case does not apply to this form of cgoom, and why.
 REMARKS = {
@@ -63,7 +64,7 @@ def run_combination(name: str, key: str) -> int:
         return int(any(outcome == "failed" for _, outcome, _ in read_cases(name)))
     command = [sys.executable, str(TOP / "vagrant" / "lab"), "test", "--kernel", kernel, "--swap", str(swap_mib)]
     command += ["--out", str(RESULTS), "--timeout", str(LIMIT_SEC), "--", "-o", "junit_family=xunit1"]
-    command += [f"--junit-xml=/out/{xml.name}", "--runs", str(RUNS), *chosen]
+    command += [f"--junit-xml=/out/{xml.name}", "--runs", str(RUNS), "--loads", str(LOADS), *chosen]
     xml.unlink(missing_ok=True)
     stamp.unlink(missing_ok=True)
     status = subprocess.run(command, check=False, cwd=TOP).returncode
