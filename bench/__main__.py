@@ -152,7 +152,7 @@ def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
     RESULTS.mkdir(exist_ok=True)
     raw = "".join(json.dumps(line) + "\n" for line in lines)
     (RESULTS / "results.jsonl").write_text(raw, encoding="utf-8")
-    skipped = [line for line in lines if line["kind"] == "skipped"]
+    skipped = [line for line in lines if line["kind"] in ("skipped", "broken")]
     costs = [line for line in lines if line["kind"] == "cost"]
     page = render_page(rows, costs, versions, skipped)
     (RESULTS / "results.md").write_text(page, encoding="utf-8")

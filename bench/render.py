@@ -87,10 +87,18 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
     ]
     if costs:
         lines += ["", *render_costs(costs)]
-    left_out = list(dict.fromkeys(f"- {each['contestant']}: {each['why']}" for each in skipped))
+    left_out = list(dict.fromkeys(map(render_left_out, skipped)))
     if left_out:
         lines += ["", "Left out:", "", *left_out]
     return "\n".join(lines) + "\n"
+
+
+def render_left_out(line: Fields) -> str:
+    """One line about a contestant that did not take part, or about a run that could not be made."""
+    who = line.get("contestant", line["scenario"])
+    if line["kind"] == "broken":
+        return f"- {who}, run {line.get('run', 0)} of {line['scenario']}: {line['why'].strip().splitlines()[-1]}"
+    return f"- {who}: {line['why']}"
 
 
 def _render_row(row: Row, rows: Sequence[Row]) -> list[str]:

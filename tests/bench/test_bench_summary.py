@@ -72,11 +72,15 @@ def test_everybody_is_compared_with_the_same_one_of_the_same_scenario() -> None:
 
 
 def test_the_page_has_one_row_for_each_and_says_what_is_missing() -> None:
-    skipped = [{"contestant": "cgoom-module", "why": "no module"}] * 2
+    skipped: list[dict[str, Any]] = [
+        {"kind": "skipped", "scenario": name, "contestant": "cgoom-module", "why": "no module"} for name in "ab"
+    ]
+    skipped.append({"kind": "broken", "scenario": "fast", "contestant": "oomd", "run": 3, "why": "Traceback\nAh: no\n"})
     versions = {"kernel": "6.1", "command": "python -m bench", "date": "today"}
     page = render_page(summarise([run_line(), run_line(contestant="kernel")]), [], versions, skipped)
     assert page.count("| original | ") == 2
     assert page.count("- cgoom-module: no module") == 1
+    assert "- oomd, run 3 of fast: Ah: no" in page
     assert "`python -m bench`" in page
 
 
