@@ -184,7 +184,7 @@ def wait_depopulated(cgroup: Cgroup, events_fd: int, limit_usec: int) -> bool:
 def _make_record(host: Host, managed: Managed) -> Record:
     """The record as it is before the kill; `steps` and `outcome` are filled in afterwards."""
     memory, workload = read_memory(), managed.workload
-    usage = read_usage(managed.cgroup, host.mount.hybrid)
+    usage = read_usage(managed.cgroup, by_share=host.mount.hybrid)
     time_usec = time.time_ns() // 1000
     return Record(
         record_id=make_record_id(time_usec, workload.ref.cgroup_id),

@@ -150,7 +150,7 @@ class Stage:
         curves = []
         for name, priority in (("slow", 100), ("fast", 10)):
             gone = self._running[name].poll() is not None
-            usage = None if gone else read_usage(self._cgroups[name], self._mount.hybrid)
+            usage = None if gone else read_usage(self._cgroups[name], by_share=self._mount.hybrid)
             curves.append(Curve(name, priority, usage.freeable_bytes if usage else None))
         return curves
 

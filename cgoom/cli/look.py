@@ -132,7 +132,7 @@ def require_one(workloads: Sequence[Workload], name: str) -> int:
 def _read_seen(managed: Managed, daemon_path: str, hybrid: bool) -> Seen | None:
     """The workload as it is now; None when it is gone meanwhile."""
     cgroup, workload = managed.cgroup, managed.workload
-    usage = read_usage(cgroup, hybrid)
+    usage = read_usage(cgroup, by_share=hybrid)
     try:
         skip = skip_reason(workload, daemon_path, cgroup.read_populated())
         return Seen(Candidate(workload, usage, skip), len(cgroup.read_procs_recursive()))

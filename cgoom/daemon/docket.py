@@ -23,9 +23,15 @@ _BY_SIZE = frozenset({TieBreak.LARGEST, TieBreak.SMALLEST})
 # Microseconds that one look may spend on reading sizes while nobody has to die; chosen: two samples of an emulated
 # guest, so that a threshold is not crossed unseen meanwhile.
 SLICE_USEC = 3_000
-# Microseconds that a size stays good for; chosen: in that time a hog grows by some tens of MiB, and the sizes of
-# hundreds of equals can be read once in slices.
+# The same when somebody has to die: beyond it the largest of those that were read dies. Chosen: what a hog takes
+# meanwhile is less than what lies below the kill threshold of a host of 1 GiB.
+URGENT_USEC = 20_000
+# Microseconds after which a size is read again, and after which it counts for nothing; chosen: a hog grows by some
+# tens of MiB meanwhile, and the sizes of hundreds of equals can be read in slices.
 SIZE_AGE_USEC = 500_000
+SIZE_LIMIT_USEC = 2_000_000
+# Equals that are put in order for a record; chosen: among more of them nobody looks for the second.
+EQUALS_LIMIT = 256
 
 
 @dataclass(slots=True)
@@ -51,7 +57,15 @@ class Docket:
 
     def set_policy(self, policy: Policy) -> None:
         """Another policy: everything is looked at again."""
-        self._policy, self._key = policy, None
+        self._policy = policy
+        self.forget()
+
+    def forget(self) -> None:
+        """The host is not short: what was read belongs to a shortage that is over."""
+        if self._key is not None:
+            self._key, self._equals, self._following, self._first = None, {}, (), None
+            self._unread.clear()
+            self._read.clear()
 
     def look(self, stuck: frozenset[CgroupRef], now_usec: int, *, urgent: bool) -> tuple[Candidate, ...]:
         """The first two of the order; of another priority the second one has no usage.
@@ -64,7 +78,7 @@ class Docket:
             self._key = key
         if self._unread or self._read:
             self._read_sizes(now_usec, urgent)
-        if self._unread:
+        if self._unread and not urgent:
             return ()
         if self._first is None:
             ranked = rank(self._equals.values(), self._policy.victim)
@@ -72,9 +86,9 @@ class Docket:
         return self._first
 
     @property
-    def is_reading(self) -> bool:
-        """Whether sizes are still missing: look again soon."""
-        return bool(self._unread)
+    def unread(self) -> int:
+        """How many sizes are still missing: look again soon."""
+        return len(self._unread)
 
     def _find(self, stuck: frozenset[CgroupRef]) -> None:
         """The equals of the largest priority number that has any, and one of the next, for the reason's sake."""
@@ -86,7 +100,7 @@ class Docket:
                 self._following = (Candidate(found[0].workload),)
                 break
             first = first or found
-        known = self._equals
+        known, read_usec = self._equals, {member.workload.ref: at_usec for at_usec, member in self._read}
         self._equals = {each.workload.ref: Candidate(each.workload) for each in first}
         self._read.clear()
         self._unread.clear()
@@ -94,23 +108,29 @@ class Docket:
         if len(first) > 1 and not _BY_SIZE.isdisjoint(self._policy.victim.tie_break):
             for member in first:
                 before = known.get(member.workload.ref)
-                if before is None or before.usage is None:
+                if before is None or before.usage is None or member.workload.ref not in read_usec:
                     self._unread.append(member)
                 else:
-                    self._keep(member, before.usage, 0)
+                    self._keep(member, before.usage, read_usec[member.workload.ref])
+            self._read = deque(sorted(self._read, key=lambda pair: pair[0]))
 
     def _read_sizes(self, now_usec: int, urgent: bool) -> None:
-        """Read what is missing, then what is old; all that is missing when it is urgent, and else a slice."""
-        deadline_usec = time.monotonic_ns() // 1000 + SLICE_USEC
-        while self._unread and (urgent or time.monotonic_ns() // 1000 < deadline_usec):
-            self._keep_read(self._unread.popleft(), now_usec)
+        """Read what is missing, then what is old, for as long as there is time."""
+        while self._read and now_usec - self._read[0][0] > SIZE_LIMIT_USEC:
+            member = self._read.popleft()[1]
+            self._equals[member.workload.ref] = Candidate(member.workload)
+            self._unread.append(member)
+            self._first = None
+        deadline_usec = time.monotonic_ns() // 1000 + (URGENT_USEC if urgent else SLICE_USEC)
+        while self._unread and time.monotonic_ns() // 1000 < deadline_usec:
+            self._keep_read(self._unread.popleft(), now_usec, urgent)
         while not urgent and self._read and now_usec - self._read[0][0] > SIZE_AGE_USEC:
             if time.monotonic_ns() // 1000 >= deadline_usec:
                 break
-            self._keep_read(self._read.popleft()[1], now_usec)
+            self._keep_read(self._read.popleft()[1], now_usec, urgent)
 
-    def _keep_read(self, member: Member, now_usec: int) -> None:
-        usage = read_usage(member.cgroup, self._host.hybrid)
+    def _keep_read(self, member: Member, now_usec: int, urgent: bool) -> None:
+        usage = read_usage(member.cgroup, by_share=self._host.hybrid and not urgent)
         self._keep(member, usage or Usage(0, 0), now_usec)  # gone, or it does not tell: then it has the last place
 
     def _keep(self, member: Member, usage: Usage, now_usec: int) -> None:
@@ -120,12 +140,16 @@ class Docket:
 
     def find_considered(self, victim: Candidate) -> list[Considered]:
         """The first of the order, for the record: the victim, its equals as they were known, then the next ones."""
+        equals = [each for ref, each in self._equals.items() if ref != victim.workload.ref]
+        if len(equals) <= EQUALS_LIMIT:
+            equals = rank(equals, self._policy.victim)
         others = (
-            self._equals.get(member.workload.ref) or Candidate(member.workload, None, self.skip(member))
+            Candidate(member.workload, None, self.skip(member))
             for member in self._host.tree.members()
-            if member.workload.ref != victim.workload.ref
+            if member.workload.ref != victim.workload.ref and member.workload.ref not in self._equals
         )
-        return explain(self._policy, [victim, *islice(others, CONSIDERED_LIMIT)], CONSIDERED_LIMIT)
+        following = islice((*equals[:CONSIDERED_LIMIT], *islice(others, CONSIDERED_LIMIT)), CONSIDERED_LIMIT)
+        return explain(self._policy, [victim, *following], CONSIDERED_LIMIT)
 
     def find_equals(self, limit: int, *, may_read: bool) -> Iterator[list[Candidate]]:
         """Those that can be chosen, of each priority, the largest number first.
@@ -142,12 +166,9 @@ class Docket:
                 yield [self._look_at(member, read) for member in found]
 
     def _look_at(self, member: Member, read: bool) -> Candidate:
-        known = self._equals.get(member.workload.ref)
-        if known is not None and known.usage is not None:
-            return known
         if not read:
-            return Candidate(member.workload)
-        return Candidate(member.workload, read_usage(member.cgroup, self._host.hybrid))
+            return self._equals.get(member.workload.ref) or Candidate(member.workload)
+        return Candidate(member.workload, read_usage(member.cgroup))
 
     def skip(self, member: Member) -> str:
         """Why this one cannot be chosen, or nothing."""

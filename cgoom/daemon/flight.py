@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from cgoom.act.execute import Answer, Executor
 from cgoom.core.decide import STUCK_USEC, longest_grace
-from cgoom.core.detect import raw_level, shortage
+from cgoom.core.detect import shortage
 from cgoom.core.rank import place_reason
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.ledger import Ledger, Seen
@@ -23,7 +23,6 @@ from cgoom.model import (
     Candidate,
     CgroupRef,
     Flight,
-    HostMemory,
     Level,
     Outcome,
     Policy,
@@ -78,9 +77,9 @@ class Flights:
 
     def make_ready(self, policy: Policy, state: State, snapshot: Snapshot) -> None:
         """While the host is short and nobody has to die now: the kill of whoever would be next."""
-        first = self._docket.look(state.stuck, snapshot.now_usec, urgent=False)
-        flying = state.flight.workload.ref if state.flight is not None else None
-        if not first or first[0].workload.ref == flying:
+        flying = frozenset() if state.flight is None else frozenset({state.flight.workload.ref})
+        first = self._docket.look(state.stuck | flying, snapshot.now_usec, urgent=False)
+        if not first:
             return
         ready = self._ready
         if (
@@ -89,11 +88,12 @@ class Flights:
             and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
         ):
             return
+        if ready is not None and ready.candidate.workload != first[0].workload:
+            self.forget_ready()
         member = self._host.tree.find(first[0].workload.ref)
         if member is None or not self._hold(member):
             return
-        if ready is None or ready.candidate.workload != first[0].workload:
-            self.forget_ready()
+        if self._ready is None:
             self._executor.announce(member.cgroup)
         why = Why(shortage(policy.host, state.level, snapshot.memory), place_reason(first, 0, policy.victim))
         candidate = self._with_usage(first[0], member)
@@ -105,11 +105,17 @@ class Flights:
         ready, self._ready = self._ready, None
         if ready is None:
             return
+        self._ledger.forget_ready()
         ref = ready.candidate.workload.ref
         member = self._host.tree.find(ref)
         if member is not None:
             self._executor.tell(member.cgroup, "")
         self._let_go(ref)
+
+    def _take_ready(self, ref: CgroupRef) -> None:
+        """Something is done to this one now: what is announced of it, and held for it, stays."""
+        if self._ready is not None and self._ready.candidate.workload.ref == ref:
+            self._ready = None
 
     def execute(self, action: Action, level: Level, snapshot: Snapshot) -> Answer:
         """Do it. What is not DONE has its record closed."""
@@ -128,6 +134,7 @@ class Flights:
 
     def _term(self, action: TermAction, member: Member, level: Level, snapshot: Snapshot) -> Answer:
         ledger, ref = self._ledger, member.workload.ref
+        self._take_ready(ref)
         record = self._draft(self._with_usage(action.candidate, member), action.why, level, snapshot)
         ledger.open_entry(record, snapshot.now_usec)
         answer = self._executor.term(member.cgroup, render_verdict(record, "asked to end"))
@@ -142,8 +149,9 @@ class Flights:
     def _kill(self, candidate: Candidate, why: Why, member: Member, level: Level, snapshot: Snapshot) -> Answer:
         ledger, ref = self._ledger, member.workload.ref
         held = self._held.get(ref)
+        self._take_ready(ref)
         was_open = ledger.find(ref) is not None
-        was_ready = not was_open and ledger.open_ready(ref, snapshot.now_usec)
+        was_ready = not was_open and ledger.open_ready(candidate.workload, snapshot.now_usec)
         if not was_open and not was_ready:
             # Nothing warned us. The decision is staged first all the same: none may be lost.
             record = self._draft(self._with_usage(candidate, member), why, level, snapshot)
@@ -151,11 +159,11 @@ class Flights:
             self._executor.announce(member.cgroup)
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
         written_usec = read_usec()
-        if was_ready or (was_open and level == Level.KILL):
-            at_usec = time.time_ns() // 1000 - (written_usec - snapshot.now_usec) if was_ready else None
-            ledger.renew(ref, Seen(level, snapshot.memory, 0), why.shortage, at_usec)
+        seen = Seen(level, snapshot.memory, len(self._host.tree))
         if was_ready:
-            self._ready = None
+            ledger.complete(ref, seen, why, time.time_ns() // 1000 - (written_usec - snapshot.now_usec))
+        elif was_open and level == Level.KILL:
+            ledger.renew(ref, seen, why.shortage)
         self._tell_kill(candidate, member, answer, written_usec)
         return answer
 
@@ -185,22 +193,27 @@ class Flights:
         self._ledger.add_step(ref, "depopulated", snapshot.now_usec, Outcome.DONE)
         self._ledger.close_entry(ref, Outcome.DONE, "", available_bytes)
 
-    def resume(self, record: Record, policy: Policy, memory: HostMemory) -> Flight | None:
-        """Go on with what an earlier daemon had staged; None: there is nothing to go on with."""
+    def resume(self, record: Record, policy: Policy) -> Flight | None:
+        """Go on with what an earlier daemon had begun; None: there is nothing to go on with.
+
+        What was decided and not begun is decided anew: the reason may have passed.
+        """
         ref = record.victim.ref
         member = self._host.tree.find(ref)
-        if member is None or record.by != self._ledger.by or self._docket.skip(member):
+        if member is None or record.by != self._ledger.by:
             return None
         done, now_usec = {step.what for step in record.steps}, read_usec()
-        if "term" in done and "kill" not in done:
+        if not done & {"term", "kill"} or self._docket.skip(member):
+            self._executor.tell(member.cgroup, "")
+            return None
+        self._hold(member)
+        if "kill" not in done:
             left_usec = record.time_usec + longest_grace(policy.ladder, member.workload) - time.time_ns() // 1000
-            self._hold(member)
             return Flight(member.workload, False, now_usec + max(0, left_usec))
-        if "kill" not in done and raw_level(policy.host, memory) == Level.OK:
-            return None  # it was decided and not begun, and the reason has passed
         answer = self._executor.kill(member.cgroup)
         self._ledger.add_step(ref, "kill", now_usec, answer.outcome, "by the next daemon")
         if answer.outcome != Outcome.DONE:
+            self._let_go(ref)
             return None
         self._executor.tell(member.cgroup, render_verdict(record))
         return Flight(member.workload, True, now_usec + STUCK_USEC)
@@ -225,7 +238,7 @@ class Flights:
         """What it holds, for the record; on a hybrid host that would be to read every process's maps."""
         if candidate.usage is not None or self._host.hybrid:
             return candidate
-        return replace(candidate, usage=read_usage(member.cgroup, hybrid=False))
+        return replace(candidate, usage=read_usage(member.cgroup))
 
     def _hold(self, member: Member) -> bool:
         """Open what its kill needs; without it a kill opens it then."""

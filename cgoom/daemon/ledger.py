@@ -98,32 +98,45 @@ class Ledger:
         """Have the decision that is probably next in the stage already, where it counts for nothing yet."""
         self._ready = record if self._stage.ready_slot(record) else None
 
-    def open_ready(self, ref: CgroupRef, begun_usec: int) -> bool:
-        """Stage the decision that was made ready for this victim, by one store; False: there is none."""
-        record = self._ready
-        if record is None or record.victim.ref != ref:
-            return False
+    def forget_ready(self) -> None:
+        """The decision that was made ready will not be made."""
         self._ready = None
-        slot = self._stage.commit_ready()
-        if slot is not None:
-            self._open[ref] = Entry(record, slot, begun_usec)
-        return slot is not None
+        self._stage.forget_ready()
+
+    def open_ready(self, victim: Workload, begun_usec: int) -> bool:
+        """Stage the decision that was made ready for this victim, by one store; False: there is none."""
+        record, self._ready = self._ready, None
+        slot = self._stage.commit_ready() if record is not None and record.victim == victim else None
+        if record is None or slot is None:
+            return False
+        self._open[victim.ref] = Entry(record, slot, begun_usec)
+        return True
 
     def find(self, ref: CgroupRef) -> Record | None:
         """The open record of this victim."""
         entry = self._open.get(ref)
         return entry.record if entry else None
 
-    def renew(self, ref: CgroupRef, seen: Seen, shortage: str, time_usec: int | None = None) -> None:
-        """What was asked for, or made ready, became a kill: what was short then is why, and not what was before.
-
-        Who was chosen, and why, stays as it was decided. `time_usec`: of a decision that was only made ready.
-        """
+    def renew(self, ref: CgroupRef, seen: Seen, shortage: str) -> None:
+        """A request became a kill: what was short then is why. Who was chosen, and why, stays as it was decided."""
 
         def change(record: Record) -> Record:
-            why = replace(record.why, shortage=shortage)
-            at_usec = record.time_usec if time_usec is None else time_usec
-            return replace(record, level=seen.level, memory=seen.memory, why=why, time_usec=at_usec)
+            return replace(record, level=seen.level, memory=seen.memory, why=replace(record.why, shortage=shortage))
+
+        self._update(ref, change)
+
+    def complete(self, ref: CgroupRef, seen: Seen, why: Why, time_usec: int) -> None:
+        """What was made ready was decided: as of now, and for the reason of now."""
+
+        def change(record: Record) -> Record:
+            return replace(
+                record,
+                level=seen.level,
+                memory=seen.memory,
+                candidates=seen.candidates,
+                why=why,
+                time_usec=time_usec,
+            )
 
         self._update(ref, change)
 

@@ -90,6 +90,7 @@ class Loop:
         while not self.ending:
             self.step(parts.sources.wait(self._wake_at_usec - read_usec()))
         parts.notifier.send("STOPPING=1")
+        parts.flights.forget_ready()
         parts.ledger.flush_all()
         parts.standby.end()
 
@@ -116,6 +117,7 @@ class Loop:
         self._is_calm = is_calm(policy, self._state, memory)
         if self._is_calm:
             parts.flights.forget_ready()
+            parts.docket.forget()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
             return
         snapshot = Snapshot(
@@ -137,6 +139,9 @@ class Loop:
             self._land(flight, snapshot)
         for text in decision.says:
             parts.journal.write(Severity.NOTICE, text)
+        if decision.actions and parts.docket.unread:
+            text = f"{parts.docket.unread} workloads of the same priority were not measured: there was no time"
+            parts.journal.write(Severity.NOTICE, text)
         self._make_ready(snapshot, acted=bool(decision.actions))
 
     def _with_candidates(self, state: State, snapshot: Snapshot) -> Snapshot:
@@ -151,7 +156,7 @@ class Loop:
         flight = self._state.flight
         if not acted and self._state.level >= Level.WARN and (flight is None or flight.killed):
             self._parts.flights.make_ready(self._policy, self._state, snapshot)
-        if self._parts.docket.is_reading:
+        if self._parts.docket.unread:
             self._wake_at_usec = min(self._wake_at_usec, snapshot.now_usec + SHORTEST_USEC)
 
     def _execute(self, action: Action, snapshot: Snapshot) -> None:
@@ -171,7 +176,7 @@ class Loop:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
         if self._state.flight is not None:
             return False
-        flight = self._parts.flights.resume(record, self._policy, self._parts.meminfo.read())
+        flight = self._parts.flights.resume(record, self._policy)
         self._state = replace(self._state, flight=flight)
         return flight is not None
 

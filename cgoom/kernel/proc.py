@@ -10,6 +10,7 @@ from cgoom.kernel.text import make_format_error, parse_count, read_file
 
 # Bytes; chosen: what a person reads of a command line, which may be 2 MiB.
 _CMDLINE_SIZE = 4096
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Fields of /proc/PID/stat behind the name, counted from 0; proc_pid_stat(5) counts them from 3.
 _STATE, _PPID, _NUM_THREADS, _STARTTIME = 0, 1, 17, 19
 
@@ -92,6 +93,18 @@ def write_oom_score_adj(pid: int, value: int) -> None:
             os.write(fd, str(value).encode())
         finally:
             os.close(fd)
+
+
+def read_resident_bytes(pid: int) -> int:
+    """What the process has in memory (VmRSS), without a lock; 0 of one that has ended. Raises GoneError, KernelError,
+    FormatError.
+    """
+    path = f"/proc/{pid}/statm"
+    text = read_file(path)
+    fields = text.split()
+    if len(fields) < 2:
+        raise make_format_error(path, text)
+    return parse_count(fields[1], path, text) * _PAGE_BYTES
 
 
 def read_cmdline(pid: int) -> str:

@@ -58,7 +58,7 @@ class Tree:
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
         self._parents: dict[int, str] = {}  # watch of a directory -> its path
         self._watched: set[str] = set()  # the same paths
-        self._protected: set[str] = set()  # paths of protected workloads
+        self._shielding: dict[str, int] = {}  # path -> how many protected workloads are below it
         self.blind = False  # not everything could be watched: rescan before a decision
         self.generation = 0  # another one: who may be chosen, or in which order, may have changed
 
@@ -82,7 +82,7 @@ class Tree:
 
     def shields(self, path: str) -> bool:
         """Whether a protected workload is somewhere below this cgroup."""
-        return any(protected.startswith(path + "/") for protected in self._protected)
+        return path in self._shielding
 
     def find(self, ref: CgroupRef) -> Member | None:
         """The member of this identity; None when it is gone or another cgroup has taken its path."""
@@ -235,11 +235,16 @@ class Tree:
         self.generation += 1
         self._ranks.setdefault(member.workload.priority, {})[member.workload.ref.path] = member
         if member.workload.protect:
-            self._protected.add(member.workload.ref.path)
+            for above in _ancestors(member.workload.ref.path):
+                self._shielding[above] = self._shielding.get(above, 0) + 1
 
     def _unrank(self, member: Member) -> None:
         self.generation += 1
-        self._protected.discard(member.workload.ref.path)
+        if member.workload.protect:
+            for above in _ancestors(member.workload.ref.path):
+                self._shielding[above] -= 1
+                if not self._shielding[above]:
+                    del self._shielding[above]
         equals = self._ranks[member.workload.priority]
         del equals[member.workload.ref.path]
         if not equals:
@@ -273,3 +278,10 @@ class Tree:
         except CgoomError:
             self.blind = True
             return None
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The paths above, the nearest first, without the mount itself."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

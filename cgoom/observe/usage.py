@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cgoom.errors import CgoomError
+from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import Cgroup
+from cgoom.kernel.proc import read_resident_bytes
 from cgoom.model import Usage
 
 if TYPE_CHECKING:
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
 FREEABLE_KEYS = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables")
 
 
-def read_usage(cgroup: Cgroup, hybrid: bool) -> Usage | None:
+def read_usage(cgroup: Cgroup, *, by_share: bool = False) -> Usage | None:
     """Bytes that the workload holds; None when it is gone, or the kernel does not tell (a threaded cgroup).
 
-    On a hybrid host: the sum over its processes.
+    Where the memory controller does not count it: the resident sets of its processes, pages that they share counted
+    once for each. `by_share`: their proportional shares instead (a hybrid host), which takes the map lock of each
+    process, so that it may wait for one that is thrashing.
     """
     try:
-        current_bytes = None if hybrid else cgroup.read_memory_current()
+        if by_share:
+            return _sum_shares(cgroup)
+        current_bytes = cgroup.read_memory_current()
         if current_bytes is None:
-            return _sum_of_processes(cgroup)
+            return _sum_resident(cgroup)
         stat = cgroup.read_memory_stat()
         freeable_bytes = sum(stat.get(key, 0) for key in FREEABLE_KEYS)
         return Usage(current_bytes, freeable_bytes + (cgroup.read_memory_swap_current() or 0))
@@ -32,7 +37,17 @@ def read_usage(cgroup: Cgroup, hybrid: bool) -> Usage | None:
         return None
 
 
-def _sum_of_processes(cgroup: Cgroup) -> Usage:
+def _sum_resident(cgroup: Cgroup) -> Usage:
+    total_bytes = 0
+    for pid in cgroup.read_procs_recursive():
+        try:
+            total_bytes += read_resident_bytes(pid)
+        except GoneError:
+            continue
+    return Usage(total_bytes, total_bytes)
+
+
+def _sum_shares(cgroup: Cgroup) -> Usage:
     """PSS where the kernel tells it, else RSS, plus swap. psutil is loaded only on hosts that need it."""
     import psutil  # noqa: PLC0415
 

@@ -80,6 +80,10 @@ class Stage:
             self._ready = slot
         return slot is not None
 
+    def forget_ready(self) -> None:
+        """What `ready_slot` wrote will not be decided."""
+        self._ready = None
+
     def commit_ready(self) -> int | None:
         """Stage what `ready_slot` wrote. None: nothing is ready, or its slot has been needed since."""
         slot, self._ready = self._ready, None

@@ -1,1 +1,1 @@
-"""Tests of the wiring, where no kernel can be made to say the same on demand."""
+"""The wiring, driven step by step with a world that is made in the test."""

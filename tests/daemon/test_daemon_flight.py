@@ -1,0 +1,130 @@
+"""What is made ready, done and told of a victim: the right one, once, and nobody is told what is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgoom.daemon.ledger import Seen
+from cgoom.model import Candidate, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
+from cgoom.observe.tree import Member
+from cgoom.record.stage import Stage
+from tests.daemon.world import PROVISIONAL, World
+
+WHY = Why("MemAvailable 4% <= 5%", "priority 900 over 100")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def kill(world: World, member: Member, level: Level = Level.KILL) -> None:
+    """The decision to kill it, carried out."""
+    answer = world.flights.execute(KillAction(Candidate(member.workload), WHY), level, world.snapshot(level))
+    assert answer.outcome == Outcome.DONE
+
+
+def leftovers(world: World) -> list[str]:
+    """The victims of which a daemon that starts now would find a decision."""
+    stage = Stage(str(world.directory / "run"))
+    try:
+        return [record.victim.name for _, record in stage.read_leftovers()]
+    finally:
+        stage.close()
+
+
+def test_a_kill_that_was_made_ready_goes_through_the_held_descriptor(world: World) -> None:
+    victim = world.add("a", 900)
+    world.add("b", 100)
+    world.make_ready()
+    assert world.deeds.verdicts == {"a": PROVISIONAL}
+    assert leftovers(world) == []
+    kill(world, victim)
+    assert world.deeds.killed == ["a"]
+    assert leftovers(world) == ["a"]
+    record = world.ledger.find(victim.workload.ref)
+    assert record is not None
+    assert (record.why, record.candidates, record.level) == (WHY, 2, Level.KILL)
+    assert [step.note for step in record.steps if step.what == "kill"] == ["held"]
+    assert record.considered[0].name == "a"
+    assert world.deeds.verdicts["a"].startswith("killed by cgoom: ")
+
+
+def test_a_kill_that_nothing_announced_is_staged_all_the_same(world: World) -> None:
+    victim = world.add("a", 900)
+    kill(world, victim)
+    assert leftovers(world) == ["a"]
+    assert world.deeds.verdicts["a"].startswith("killed by cgoom: ")
+
+
+def test_the_verdict_stays_when_the_next_one_is_made_ready(world: World) -> None:
+    victim = world.add("a", 900)
+    world.add("b", 100)
+    world.make_ready()
+    world.flights.execute(TermAction(Candidate(victim.workload), WHY), Level.WARN, world.snapshot(Level.WARN))
+    kill(world, victim)
+    told = world.deeds.verdicts["a"]
+    world.empty(victim)
+    world.flights.land(Flight(victim.workload, True, 0), State(level=Level.WARN), world.snapshot(Level.WARN))
+    world.make_ready()
+    assert world.deeds.verdicts == {"a": told, "b": PROVISIONAL}
+    world.flights.forget_ready()
+    assert world.deeds.verdicts == {"a": told, "b": ""}
+
+
+def test_what_was_made_ready_in_an_earlier_shortage_is_not_used(world: World) -> None:
+    victim = world.add("a", 900)
+    world.make_ready()
+    world.flights.forget_ready()
+    assert world.deeds.verdicts == {"a": ""}
+    world.add("b", 100)
+    kill(world, victim)
+    record = world.ledger.find(victim.workload.ref)
+    assert record is not None
+    assert (record.why, record.candidates) == (WHY, 2)
+
+
+def test_another_priority_makes_another_one_ready(world: World) -> None:
+    first = world.add("a", 900)
+    second = world.add("b", 800)
+    world.make_ready()
+    del world.view.found[first.workload.ref]
+    world.view.generation += 1
+    world.make_ready()
+    kill(world, second)
+    assert world.deeds.killed == ["b"]
+    assert [step.note for step in _steps(world, second) if step.what == "kill"] == ["held"]
+
+
+def _steps(world: World, member: Member) -> tuple[Step, ...]:
+    record = world.ledger.find(member.workload.ref)
+    return () if record is None else record.steps
+
+
+@pytest.mark.parametrize("level", [Level.WARN, Level.KILL])
+def test_what_was_decided_and_not_begun_is_decided_anew(world: World, level: Level) -> None:
+    victim = world.add("a", 900)
+    record = world.ledger.draft(
+        Seen(level, world.snapshot(level).memory, 1), Candidate(victim.workload), WHY, "shortage"
+    )
+    assert world.flights.resume(record, world.policy) is None
+    assert world.deeds.killed == []
+    assert world.deeds.verdicts == {"a": ""}, "nobody is told what is not so"
+
+
+def test_descriptors_are_given_back(world: World) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(20):
+        victim = world.add(f"v{number}", 900)
+        world.make_ready()
+        kill(world, victim)
+        world.empty(victim)
+        world.flights.land(Flight(victim.workload, True, 0), State(level=Level.KILL), world.snapshot(Level.KILL))
+        world.view.found.pop(victim.workload.ref).cgroup.close()
+        world.view.generation += 1
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
