@@ -20,7 +20,7 @@ def test_a_run_tells_who_killed_whom_and_leaves_nothing(request: pytest.FixtureR
     prepare_guest()
     request.addfinalizer(mask_daemons)
     with Trace() as trace:
-        shown = {each.name: run_once(trace, each, SCENARIOS["fast"]) for each in (CGOOM_BEST, EARLYOOM_BEST)}
+        shown = {each.name: run_once(trace, each, SCENARIOS["original"]) for each in (CGOOM_BEST, EARLYOOM_BEST)}
     for seen in shown.values():
         assert seen["died"]
         assert seen["first"] == "low"
