@@ -21,7 +21,7 @@ else:
 
 # "Message Types" and "Header Fields" of the specification.
 _CALL, _RETURN, _ERROR, _SIGNAL = 1, 2, 3, 4
-_PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SIGNATURE = 1, 2, 3, 4, 5, 6, 8
+_PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SENDER, _SIGNATURE = range(1, 9)
 # Bytes: the fixed part of a header with the length of its array of fields.
 _FIXED_SIZE = 16
 # Bytes; chosen: what systemd answers has a few hundred, so what is longer is not from it.
@@ -52,9 +52,13 @@ class BusError(Exception):
 
 
 class Message(Frozen):
-    """What came: `reply_serial` is 0 for a signal; `body` has the arguments, up to the first that is a container."""
+    """What came: `reply_serial` is 0 for a signal; `body` has the arguments, up to the first that is a container.
+
+    `sender` is the one part that nobody can forge: the bus itself writes the name of the connection there.
+    """
 
     kind: int
+    sender: str
     member: str
     error_name: str
     reply_serial: int
@@ -96,23 +100,23 @@ class Bus:
         self._unsent += make_call(self._serial, address, member, signature, body)
         return self._serial
 
-    def wait_answer(self, serial: int) -> tuple[int | str, ...]:
-        """The body of the answer. Raises BusError, also for an earlier call that was refused."""
+    def wait_answer(self, serial: int) -> Message:
+        """The answer. Raises BusError, also for an earlier call that was refused."""
         while True:
             message = self._read_message()
             if message.kind == _ERROR and message.reply_serial <= serial:
                 raise BusError(message.error_name, str(message.body[0]) if message.body else "")
             if message.kind == _RETURN and message.reply_serial == serial:
-                return message.body
+                return message
             if message.kind == _SIGNAL:
                 self._signals.append(message)
 
-    def wait_signal(self, member: str) -> tuple[int | str, ...]:
-        """The body of the next signal of that name, one that came before an answer included."""
+    def wait_signal(self, member: str) -> Message:
+        """The next signal of that name, one that came before an answer included. Anybody on the bus may send it."""
         while True:
             message = self._signals.pop(0) if self._signals else self._read_message()
             if message.kind == _SIGNAL and message.member == member:
-                return message.body
+                return message
 
     def _read_message(self) -> Message:
         if self._unsent:
@@ -191,7 +195,7 @@ class Writer:
 
 
 class _Reader:
-    """Values out of a message; `order` is that of its bytes. Raises ValueError, IndexError when it is cut short."""
+    """Values out of a message, in the order of its bytes. Raises KeyError for a type that it does not know."""
 
     def __init__(self, content: bytes, at: int) -> None:
         self._content = content
@@ -263,12 +267,8 @@ def parse_message(content: bytes) -> Message:
             if kind not in _ALIGNMENT:
                 break
             body.append(reader.read(kind))
-    except (KeyError, IndexError) as error:
+        reply_serial = int(fields.get(_REPLY_SERIAL, 0))
+    except (KeyError, ValueError) as error:
         raise ConnectionAbortedError("a message that is not D-Bus") from error
-    return Message(
-        content[1],
-        str(fields.get(_MEMBER, "")),
-        str(fields.get(_ERROR_NAME, "")),
-        int(fields.get(_REPLY_SERIAL, 0)),
-        tuple(body),
-    )
+    sender, member, error_name = (str(fields.get(code, "")) for code in (_SENDER, _MEMBER, _ERROR_NAME))
+    return Message(content[1], sender, member, error_name, reply_serial, tuple(body))

@@ -121,7 +121,19 @@ def _stop_like(signo: int) -> None:
 
 
 def _explain_kill(placed: Placed) -> str:
-    """Who sent a SIGKILL that has no verdict; empty when it was not the kernel for want of memory."""
+    """Who sent a SIGKILL that has no verdict; empty when it was not the kernel for want of memory, or is not known.
+
+    The exit status of CMD is right all the same, so nothing is raised.
+    """
+    try:
+        return _read_killer(placed)
+    except CgoomError:
+        return ""
+    except (ImportError, AttributeError, TypeError):
+        return ""  # another cgoom was installed while CMD ran, and its parts do not fit ours
+
+
+def _read_killer(placed: Placed) -> str:
     # Only a launch that was killed pays for it.
     from cgoom.kernel.memory_info import was_armed_kill  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from cgoom.kernel.cgroup import Cgroup, Mount, open_cgroup
 from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.identity import write_identity
 from cgoom.kernel.proc import read_cgroup_path
-from cgoom.place.bus import BUS, Address, Bus, BusError, Writer
+from cgoom.place.bus import BUS, Address, Bus, BusError, Message, Writer
 from cgoom.place.child import Gate, execute_command, make_exec_error, run_child, write_score
 from cgoom.place.placement import BUS_SOCKET
 from cgoom.place.request import LaunchRequest, Placed
@@ -32,8 +32,13 @@ _NAME_WAIT_SEC = 2.0
 _NAME_POLL_SEC = 0.05
 
 _MANAGER = Address("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
-# Without the sender: a forged signal gains nothing, because where the process is, is read from the kernel afterwards.
-_JOB_REMOVED = f"type='signal',interface='{_MANAGER.interface}',member='JobRemoved',path='{_MANAGER.path}'"
+# Every local user may send a signal. The bus passes on what systemd tells everybody, but also what anybody sends to us
+# alone: that is told from systemd's by its sender.
+_JOB_REMOVED = (
+    f"type='signal',sender='{_MANAGER.service}',interface='{_MANAGER.interface}',member='JobRemoved',"
+    f"path='{_MANAGER.path}'"
+)
+_JOB_REMOVED_ARGUMENTS = 4  # id, path of the job, unit, result
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 # What systemd answers for a property that this version of it does not know.
 _UNKNOWN_PROPERTY = frozenset(
@@ -152,7 +157,7 @@ def _start_scope(bus: Bus, unit: str, properties: list[Property], directory: str
     while True:
         call = bus.send(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", _marshal_unit(unit, properties))
         try:
-            (job,) = bus.wait_answer(call)
+            answer = bus.wait_answer(call)
             break
         except BusError as refusal:
             if refusal.name in _UNKNOWN_PROPERTY and properties[-1][0] == "OOMPolicy":
@@ -166,17 +171,25 @@ def _start_scope(bus: Bus, unit: str, properties: list[Property], directory: str
         except BusError:
             pass
         time.sleep(_NAME_POLL_SEC)
-    result = _wait_job(bus, job)
+    result = _wait_job(bus, answer)
     if result != "done":
         raise KernelError(f"{unit}: systemd could not start it: {result}", f"see `journalctl -u {unit}`")
 
 
-def _wait_job(bus: Bus, job: int | str) -> str:
-    """The result of the job, `done` when all is well. Raises TimeoutError, OSError."""
+def _wait_job(bus: Bus, answer: Message) -> str:
+    """The result of the job that `answer` names, `done` when all is well. Raises TimeoutError, OSError.
+
+    Only who gave the answer knows: a forged `failed` would end the launch, and a forged `done` come too early.
+    """
+    if len(answer.body) != 1:
+        raise ConnectionAbortedError("an answer that names no job")
     deadline = time.monotonic() + _ANSWER_WAIT_SEC
     while time.monotonic() < deadline:  # other jobs end too
-        _, path, _, result = bus.wait_signal("JobRemoved")
-        if path == job:
+        removed = bus.wait_signal("JobRemoved")
+        if removed.sender != answer.sender or len(removed.body) != _JOB_REMOVED_ARGUMENTS:
+            continue
+        _, job, _, result = removed.body
+        if job == answer.body[0]:
             return str(result)
     raise TimeoutError
 

@@ -86,7 +86,7 @@ def stand(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[s
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-@pytest.mark.parametrize("mode", ["new", "old", "stale"])
+@pytest.mark.parametrize("mode", ["new", "old", "stale", "forged"])
 def test_the_command_runs_in_the_scope_that_systemd_made(stand: Callable[[str], Stand], mode: str) -> None:
     stage = stand(mode)
     placed = stage.start("sh", "-c", "case $(cat /proc/self/cgroup) in *0::/*/cgoom-a.scope*) exit 5; esac; exit 6")

@@ -118,10 +118,16 @@ def test_what_python_is_told_stops_at_the_launcher_and_reaches_the_command(scene
     assert (odd / "started").read_text(encoding="ascii") == "started\n", "the launcher alone reads it"
 
 
-def test_another_cgoom_may_be_installed_while_the_command_runs(scene: Scene) -> None:
+@pytest.fixture
+def package(scene: Scene) -> Path:
+    """A copy of the package, which the launches of the scene load."""
     package = scene.directory / "site" / "cgoom"
     shutil.copytree(Path(cgoom.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     scene.env["PYTHONPATH"] = str(package.parent)
+    return package
+
+
+def test_another_cgoom_may_be_installed_while_the_command_runs(scene: Scene, package: Path) -> None:
     launcher = scene.launch("a", 5, "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")
     wait_until(lambda: is_waiting(launcher.pid) and scene.stdout("a") == "ready\n", LIMIT, "the parent to wait")
     assert str(package.parent).encode() in Path(f"/proc/{launcher.pid}/cmdline").read_bytes()
@@ -132,6 +138,20 @@ def test_another_cgoom_may_be_installed_while_the_command_runs(scene: Scene) -> 
     del scene.env["PYTHONPATH"]
     assert scene.run("launch", "--name=a", "--", "true").returncode == 0, "the next launch removes what is left"
     assert not scene.cgroup("a").exists()
+
+
+@pytest.mark.parametrize("part", ["kernel/memory_info.py", "kernel/libc.py", ""], ids=["module", "libc", "all"])
+def test_a_kill_is_told_by_the_status_whatever_is_installed_meanwhile(scene: Scene, package: Path, part: str) -> None:
+    launcher = scene.launch("a", 5, "sleep", "60")
+    wait_until(lambda: is_waiting(launcher.pid), LIMIT, "the parent to wait")
+    removed = package / part
+    if removed.is_dir():
+        shutil.rmtree(removed)
+    else:
+        removed.write_text("", encoding="ascii")
+    os.kill(int((scene.cgroup("a") / "cgroup.procs").read_text(encoding="ascii")), signal.SIGKILL)
+    assert launcher.wait(LIMIT) == 137
+    assert "error" not in scene.stderr("a")
 
 
 def test_the_waiter_holds_nothing_but_what_it_needs(scene: Scene) -> None:

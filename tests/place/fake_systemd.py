@@ -1,7 +1,8 @@
 """A stand-in for systemd on a bus of its own: `fake_systemd.py ADDRESS MOUNT MODE`. Prints the properties it is given.
 
 It moves the process as systemd does. MODE: `new`; `old` knows no OOMPolicy; `stale` has a failed unit of that name;
-`taken` has a living one; `denied` refuses; `silent` never ends its job; `wrong` moves nothing.
+`taken` has a living one; `denied` refuses; `silent` never ends its job; `wrong` moves nothing; with `forged` another
+connection claims first that the job ended otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +25,19 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ig
 PATH = "/org/freedesktop/systemd1"
 INTERFACE = "org.freedesktop.systemd1.Manager"
 JOB = f"{PATH}/job/1"
+
+
+def forge_signals(address: str, caller: str, unit: str) -> None:
+    """JobRemoved from somebody else, to everybody and to the caller alone, without arguments and with wrong ones."""
+    forger = open_dbus_connection(address)
+    destinations: list[dict[HeaderFields, str]] = [{}, {HeaderFields.destination: caller}]
+    for destination in destinations:
+        for signature, body in (("", ()), ("uoss", (1, JOB, unit, "failed"))):
+            signal = new_signal(DBusAddress(PATH, interface=INTERFACE), "JobRemoved", signature, body)
+            signal.header.fields |= destination
+            forger.send(signal)
+    forger.send_and_get_reply(message_bus.GetId())  # the bus has passed on what it was sent before
+    forger.close()
 
 
 def start_unit(bus: DBusConnection, call: Message, mount: str, mode: str) -> None:
@@ -57,6 +71,8 @@ def main(address: str, mount: str, mode: str) -> None:
         call = bus.receive()
         member = call.header.fields.get(HeaderFields.member)
         if member == "StartTransientUnit":
+            if mode == "forged":
+                forge_signals(address, call.header.fields[HeaderFields.sender], call.body[0])
             start_unit(bus, call, mount, mode)
         elif member in ("Subscribe", "ResetFailedUnit"):
             mode = "new" if mode == "stale" and member == "ResetFailedUnit" else mode

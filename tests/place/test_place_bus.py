@@ -24,7 +24,7 @@ from jeepney import (  # type: ignore[import-untyped]
 
 from cgoom.place.bus import BUS, Address, Bus, BusError, make_call, parse_message, read_message_size
 from cgoom.place.request import LaunchRequest, Limits
-from cgoom.place.systemd import _marshal_unit, list_properties
+from cgoom.place.systemd import _marshal_unit, _wait_job, list_properties
 
 ADDRESS = Address("a.b", "/a/b", "a.b.C")
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -59,11 +59,12 @@ def test_the_call_is_what_jeepney_reads(
 def test_what_jeepney_sends_is_read(endianness: Endianness, number: int, text: str, serial: int) -> None:
     emitter = DBusAddress("/a/b", interface="a.b.C")
     signal = new_signal(emitter, "Gone", "uos", (number, "/x", text))
+    signal.header.fields[HeaderFields.sender] = ":1.7"
     signal.header.endianness = endianness
     sent = signal.serialise(serial=serial)
     assert read_message_size(sent[:16]) == len(sent)
     read = parse_message(sent)
-    assert (read.member, read.body, read.reply_serial) == ("Gone", (number, "/x", text), 0)
+    assert (read.sender, read.member, read.body, read.reply_serial) == (":1.7", "Gone", (number, "/x", text), 0)
 
 
 @given(st.binary(min_size=16, max_size=200))
@@ -71,6 +72,14 @@ def test_rubbish_is_refused_or_read_but_nothing_else(content: bytes) -> None:
     assert read_message_size(content[:16]) >= 16
     with suppress(ConnectionAbortedError):
         assert parse_message(content).kind == content[1]
+
+
+def test_a_field_of_another_type_is_refused() -> None:
+    sent = new_signal(DBusAddress("/a/b", interface="a.b.C"), "Gone").serialise(serial=1)
+    member, reply_serial = b"\x03\x01s\0", b"\x05\x01s\0"
+    assert sent.count(member) == 1
+    with pytest.raises(ConnectionAbortedError):
+        parse_message(sent.replace(member, reply_serial))
 
 
 class Peer(threading.Thread):
@@ -123,8 +132,38 @@ def test_a_signal_before_the_answer_is_kept_and_others_are_passed_over(tmp_path:
 
     Peer(tmp_path / "bus", b"OK 1234\r\n", answer).start()
     with Bus(str(tmp_path / "bus"), 20) as bus:
-        assert bus.wait_answer(bus.send(ADDRESS, "Start")) == ("yes",)
-        assert bus.wait_signal("Gone") == ("Gone",)
+        assert bus.wait_answer(bus.send(ADDRESS, "Start")).body == ("yes",)
+        assert bus.wait_signal("Gone").body == ("Gone",)
+
+
+def send_as(sender: str, message: Message) -> Message:
+    """The message as a bus passes it on."""
+    message.header.fields[HeaderFields.sender] = sender
+    return message
+
+
+def test_only_who_was_asked_says_how_the_job_ended(tmp_path: Path) -> None:
+    def answer(call: Message) -> list[Message]:
+        emitter = DBusAddress("/a/b", interface="a.b.C")
+        forged = [
+            new_signal(emitter, "JobRemoved"),
+            new_signal(emitter, "JobRemoved", "uoss", (1, "/1", "u", "failed")),
+        ]
+        other = new_signal(emitter, "JobRemoved", "uoss", (2, "/2", "u", "failed"))
+        short = new_signal(emitter, "JobRemoved", "uo", (1, "/1"))
+        done = new_signal(emitter, "JobRemoved", "uoss", (1, "/1", "u", "done"))
+        own = [short, other, new_method_return(call, "o", ("/1",)), done]
+        return [*(send_as(":1.66", message) for message in forged), *(send_as(":1.1", message) for message in own)]
+
+    Peer(tmp_path / "bus", b"OK 1234\r\n", answer).start()
+    with Bus(str(tmp_path / "bus"), 20) as bus:
+        assert _wait_job(bus, bus.wait_answer(bus.send(ADDRESS, "Start"))) == "done"
+
+
+def test_an_answer_without_a_job_is_an_os_error(tmp_path: Path) -> None:
+    Peer(tmp_path / "bus", b"OK 1234\r\n", lambda call: [new_method_return(call)]).start()
+    with Bus(str(tmp_path / "bus"), 20) as bus, pytest.raises(ConnectionAbortedError):
+        _wait_job(bus, bus.wait_answer(bus.send(ADDRESS, "Start")))
 
 
 @pytest.mark.parametrize(
