@@ -65,8 +65,11 @@ def priority(name: str, number: int, as_json: bool) -> None:
             raise RefusedError(f"{workload.name} has its priority from the policy", hint)
         # The score that the workload would have been launched with. First, because the daemon acts on the priority: it
         # gives the next victim another score, which must not be overwritten.
-        score = LaunchRequest(workload.name, (), number, workload.protect).oom_score_adj()
-        adjusted, refused = write_scores(managed.cgroup, score)
+        # With the priority that it has already, the daemon would see nothing new and not put its score back.
+        adjusted = refused = 0
+        if number != workload.priority:
+            score = LaunchRequest(workload.name, (), number, workload.protect).oom_score_adj()
+            adjusted, refused = write_scores(managed.cgroup, score)
         write_priority(managed.cgroup.fd, number)
     if refused:
         write_note(f"cgoom: note: oom_score_adj stays for {refused} processes: to lower it takes CAP_SYS_RESOURCE")

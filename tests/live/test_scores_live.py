@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,16 @@ def test_another_priority_is_another_order(scene: Scene) -> None:
     assert scene.run("priority", "b", "600").returncode == 0
     wait_scores(scene, "a", 500)
     wait_scores(scene, "b", 1000)
+
+
+def test_the_same_priority_leaves_the_score_to_the_daemon(scene: Scene) -> None:
+    scene.daemon()
+    scene.launch("a", 500, "sleep", "3600")
+    wait_scores(scene, "a", 1000)
+    done = scene.run("priority", "a", "500", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["adjusted_process_count"] == 0
+    assert read_scores(scene, "a") == {1000}
 
 
 def test_a_dry_run_changes_no_score(scene: Scene) -> None:
