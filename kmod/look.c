@@ -176,23 +176,28 @@ void look_read_policy(struct level_policy *out)
 	spin_unlock(&look_lock);
 }
 
-/* The parameters can be written before the first look and after the last one. */
-static void look_again_locked(void)
+/* Whoever relies on the thresholds hears that they were set, since their level may come out the
+ * same. The parameters can be written before the first look and after the last one.
+ */
+static void tell_set_locked(void)
 {
 	lockdep_assert_held(&look_lock);
-	if (running)
-		mod_delayed_work(queue, &look_work, 0);
+	if (!running)
+		return;
+	look.seq++;
+	netlink_tell(MEMORY_INFO_CMD_LEVEL, &look, look.level, 0);
+	mod_delayed_work(queue, &look_work, 0);
 }
 
 /**
- * look_set_policy - replace the thresholds
+ * look_set_policy - replace the thresholds, and tell it
  * @policy: all of them
  */
 void look_set_policy(const struct level_policy *policy)
 {
 	spin_lock(&look_lock);
 	look_policy = *policy;
-	look_again_locked();
+	tell_set_locked();
 	spin_unlock(&look_lock);
 }
 
@@ -209,7 +214,7 @@ void look_read_amount(const struct amount *place, struct amount *out)
 }
 
 /**
- * look_set_amount - change one of the thresholds
+ * look_set_amount - change one of the thresholds, and tell it
  * @place: in look_policy
  * @amount: its new value
  */
@@ -217,7 +222,7 @@ void look_set_amount(struct amount *place, const struct amount *amount)
 {
 	spin_lock(&look_lock);
 	*place = *amount;
-	look_again_locked();
+	tell_set_locked();
 	spin_unlock(&look_lock);
 }
 
@@ -257,7 +262,7 @@ int look_start(void)
 		say(&look);
 	spin_lock(&look_lock);
 	running = true;
-	look_again_locked();
+	mod_delayed_work(queue, &look_work, 0);
 	spin_unlock(&look_lock);
 	return 0;
 }

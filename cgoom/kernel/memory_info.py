@@ -93,7 +93,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class LevelEvent:
-    """The level changed."""
+    """The level changed; or, where it is the `previous` one, somebody set the thresholds."""
 
     stats: Stats
     previous: Level

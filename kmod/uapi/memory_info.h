@@ -72,7 +72,8 @@
  * Each has the next sequence number and STATS. One that finds a gap, or ENOBUFS,
  * asks with GET_STATS: the tail may be lost without a gap.
  *
- * MEMORY_INFO_CMD_LEVEL: the level changed.
+ * MEMORY_INFO_CMD_LEVEL: the level changed, or the thresholds were set, by a request or
+ * a parameter; then the level is the previous one, and the next look goes by them.
  *	MEMORY_INFO_A_PREVIOUS_LEVEL:	u32
  *
  * MEMORY_INFO_CMD_OOM: the kernel was about to run its global OOM killer; at most
