@@ -77,7 +77,7 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
     docket = Docket(host, policy)
     flights = Flights(host, docket, DryExecutor() if dry_run else RealExecutor(), ledger, journal)
     watch = Watch(None if dry_run else _open_module(journal, sources), journal, fill_bytes_per_sec)
-    prepared = Standby(tree, docket, watch, ledger, journal, layout.run_dir, boot_id)
+    prepared = Standby(tree, docket, watch, ledger, journal, layout.run_dir, boot_id, root.fd)
     parts = Parts(
         tree=tree,
         sources=sources,

@@ -232,6 +232,15 @@ class Ledger:
         else:
             self._journal.write(Severity.ERR, f"history {entry.record.record_id} is lost: too many wait for the disk")
 
+    def find_victims(self, step: str) -> frozenset[int]:
+        """The cgroup ids of this boot's records at hand, open or waiting for the disk, that have such a step."""
+        records = [entry.record for entry in (*self._open.values(), *self._pending)]
+        return frozenset(
+            record.victim.ref.cgroup_id
+            for record in records
+            if record.boot_id == self._boot_id and any(each.what == step for each in record.steps)
+        )
+
 
 def render_line(record: Record) -> str:
     """The one line of a decision: what was done to whom, why, what came of it."""

@@ -76,6 +76,7 @@ class Loop:
         self._flush_by_usec = 0
         self._told = ""
         self._is_calm = False
+        self._is_helpless = False  # somebody would have to die, and nobody can be chosen
         self.ending = False
 
     def run(self) -> None:
@@ -108,12 +109,13 @@ class Loop:
             self._take_signals()
         if Source.RELOAD in woken:
             self._take_reload()
-        self._parts.standby.keep(self._state.level, read_usec(), self._wake_at_usec)
+        self._parts.standby.keep(self._state.level, read_usec(), self._wake_at_usec, is_killing=self._is_killing)
         self._beat()
 
     def _decide(self) -> None:
         parts, policy, flight = self._parts, self._policy, self._state.flight
         memory, now_usec = parts.meminfo.read(), read_usec()
+        self._is_helpless = False
         self._is_calm = is_calm(policy, self._state, memory)
         if self._is_calm:
             parts.flights.forget_ready()
@@ -149,7 +151,14 @@ class Loop:
         if not wants_victim(self._policy, state, snapshot):
             return snapshot
         urgent = raw_level(self._policy.host, snapshot.memory) == Level.KILL
-        return replace(snapshot, candidates=self._parts.docket.look(state.stuck, snapshot.now_usec, urgent=urgent))
+        candidates = self._parts.docket.look(state.stuck, snapshot.now_usec, urgent=urgent)
+        self._is_helpless = not candidates and not self._parts.docket.is_reading
+        return replace(snapshot, candidates=candidates)
+
+    @property
+    def _is_killing(self) -> bool:
+        """Whether a victim dies, or can be chosen at any moment: nothing may come before that."""
+        return self._state.level == Level.KILL and not self._is_helpless
 
     def _make_ready(self, snapshot: Snapshot, *, acted: bool) -> None:
         """What a later kill needs, when there is nothing to be done now."""
@@ -250,7 +259,8 @@ class Loop:
         parts = self._parts
         if self._is_calm and parts.standby.is_watched:
             self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
-        self._wake_at_usec = min(self._wake_at_usec, parts.standby.due_usec(self._state.level))
+        due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
+        self._wake_at_usec = min(self._wake_at_usec, due_usec)
 
     def _flush(self, now_usec: int) -> None:
         """Let a record wait for the disk when nobody has to be killed, but not for ever."""

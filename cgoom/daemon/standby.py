@@ -18,6 +18,7 @@ from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.sources import NEVER_USEC
 from cgoom.daemon.watch import Watch, find_new
 from cgoom.errors import CgoomError, GoneError
+from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.memory_info import Answer, ArmedKill, Stats
 from cgoom.kernel.score import put_back_scores, raise_scores, read_scores
 from cgoom.model import (
@@ -50,11 +51,21 @@ PATIENCE_USEC = 1_000_000
 
 
 class Standby:
-    """Keeps the module's order, or the next victim's score, in line with the tree: coalesced, never at level KILL."""
+    """Keeps the module's order, or the next victim's score, in line with the tree: coalesced, never before a kill."""
 
     def __init__(
-        self, tree: Tree, docket: Docket, watch: Watch, ledger: Ledger, journal: Journal, run_dir: str, boot_id: str
+        self,
+        tree: Tree,
+        docket: Docket,
+        watch: Watch,
+        ledger: Ledger,
+        journal: Journal,
+        run_dir: str,
+        boot_id: str,
+        root_fd: int,
     ) -> None:
+        """`root_fd`: the cgroup2 mount, below which the paths of workloads begin."""
+        self._root_fd = root_fd
         self._tree, self._docket, self._watch = tree, docket, watch
         self._ledger, self._journal = ledger, journal
         self._run_dir = run_dir
@@ -62,8 +73,8 @@ class Standby:
         self._policy = Policy()
         self._seen: tuple[object, ...] = ()
         self._armed: tuple[int, tuple[Workload, ...]] | None = None  # None: what the module has is not known
-        self._is_raised = False
         self._told_ns = 0
+        self._recovered: frozenset[int] = frozenset()  # cgroups whose armed kill stands in a record that was taken over
         self._killed: frozenset[int] = frozenset()
         self._due_usec = self._took_usec = 0
         self._late_usec: int | None = None
@@ -81,6 +92,7 @@ class Standby:
         except CgoomError as error:
             self._say(f"what the last daemon prepared is not known: {error.message}")
         self._told_ns = self._memo.told_ns
+        self._recovered = self._ledger.find_victims("armed-kill")
         self.set_policy(policy)
         self._watch.ask()
         self.take_events()
@@ -98,27 +110,33 @@ class Standby:
             return
         self._killed = frozenset(kill.cgroup_id for kill in answer.kills)
         for kill in find_new(answer, self._told_ns):
-            self._tell(kill, answer, seen.get(kill.seq))
+            # An earlier daemon may have told it without living long enough to note that.
+            if kill.cgroup_id not in self._recovered:
+                self._tell(kill, answer, seen.get(kill.seq))
             self._told_ns = kill.time_ns
+        self._recovered = frozenset()
 
     def has_killed(self, ref: CgroupRef) -> bool:
         """Whether the module made this workload die, as far as it remembers."""
         self.take_events()
         return ref.cgroup_id in self._killed
 
-    def due_usec(self, level: Level) -> int:
-        """When `keep` has something to do; NEVER_USEC: nothing."""
-        if level == Level.KILL or (self._seen == self._look(level) and self._kept is self._make_memo()):
+    def due_usec(self, level: Level, *, is_killing: bool) -> int:
+        """When `keep` has something to do; NEVER_USEC: nothing, or not now."""
+        if is_killing or (self._seen == self._look(level) and self._kept is self._make_memo()):
             return NEVER_USEC
         return self._due_usec
 
-    def keep(self, level: Level, now_usec: int, free_until_usec: int) -> None:
+    def keep(self, level: Level, now_usec: int, free_until_usec: int, *, is_killing: bool) -> None:
         """Bring what is prepared in line with the order, if that may have changed.
 
-        Not when the next look at memory, at `free_until_usec`, is due before it would be over, but not never: a host
-        may be close to a threshold for hours.
+        `is_killing`: somebody dies, or may have to at the next look, and nothing here may delay that. Nor when the next
+        look at memory, at `free_until_usec`, is due before it would be over, but not never: a host may be close to a
+        threshold for hours.
         """
-        if now_usec < self.due_usec(level):
+        if not is_killing and self._watch.retry(now_usec):
+            self.take_events()
+        if now_usec < self.due_usec(level, is_killing=is_killing):
             return
         if self._late_usec is None:
             self._late_usec = now_usec + PATIENCE_USEC
@@ -164,40 +182,45 @@ class Standby:
         return self._armed is not None
 
     def _raise(self, first: Workload | None) -> None:
-        """Put the kernel's first choice where ours is."""
+        """Put the kernel's first choice where ours is; also where it was: processes come, and write their own score."""
         self._armed = None
-        if self._memo.raised is None or self._memo.raised.workload != first:
-            self._put_back()
+        if self._memo.raised is not None and self._memo.raised.workload != first and not self._put_back():
+            return
         member = self._tree.find(first.ref) if first is not None else None
         if first is None or member is None:
             return
+        known = self._memo.raised.scores if self._memo.raised is not None else None
         try:
-            if self._memo.raised is None:
-                self._memo = replace(self._memo, raised=Raised(first, read_scores(member.cgroup)))
+            scores = read_scores(member.cgroup, known)
+            if scores != known:
+                self._memo = replace(self._memo, raised=Raised(first, scores))
                 self._keep_memo()  # what to put back has to be known before anything is changed
-                self._is_raised = False
-            if not self._is_raised:
-                raise_scores(member.cgroup)
-                self._is_raised = True
+            raise_scores(member.cgroup)
         except GoneError:
             return
         except CgoomError as error:
             self._say(f"the kernel's first choice may be another one than ours: {error.message}")
 
-    def _put_back(self) -> None:
+    def _put_back(self) -> bool:
+        """Whether nobody is raised any more. By its path: the policy may have dropped who lives on."""
         raised = self._memo.raised
         if raised is None:
-            return
-        member = self._tree.find(raised.workload.ref)
+            return True
+        name, ref = raised.workload.name, raised.workload.ref
         try:
-            refused = put_back_scores(member.cgroup, raised.scores) if member is not None else 0
-        except CgoomError:
-            refused = 0  # gone, and its scores with it
+            with open_cgroup(self._root_fd, ref.path) as cgroup:
+                same = cgroup.cgroup_id == ref.cgroup_id
+                refused = put_back_scores(cgroup, raised.scores) if same else 0
+        except GoneError:
+            refused = 0  # and its scores with it
+        except CgoomError as error:
+            self._say(f"oom_score_adj of {name} is not put back yet: {error.message}")
+            self._seen = ()  # the next `keep` tries again
+            return False
         if refused:
-            self._say(
-                f"oom_score_adj stays for {refused} processes of {raised.workload.name}: it takes CAP_SYS_RESOURCE"
-            )
+            self._say(f"oom_score_adj stays for {refused} processes of {name}: it takes CAP_SYS_RESOURCE")
         self._memo = replace(self._memo, raised=None)
+        return True
 
     def _tell(self, kill: ArmedKill, answer: Answer, seen: Stats | None) -> None:
         """One armed kill: a step of the record that is open for this victim, or a record of its own."""
@@ -278,11 +301,11 @@ class Unprepared:
         """No."""
         return False
 
-    def due_usec(self, level: Level) -> int:  # noqa: ARG002 - there is nothing to do
+    def due_usec(self, level: Level, *, is_killing: bool) -> int:  # noqa: ARG002 - there is nothing to do
         """Never."""
         return NEVER_USEC
 
-    def keep(self, level: Level, now_usec: int, free_until_usec: int) -> None:
+    def keep(self, level: Level, now_usec: int, free_until_usec: int, *, is_killing: bool) -> None:
         """Nothing."""
 
     def end(self) -> None:

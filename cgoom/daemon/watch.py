@@ -5,6 +5,8 @@ Its events are wake-ups and nothing more: whoever acts looks at the host again. 
 
 from __future__ import annotations
 
+import time
+
 from cgoom.errors import CgoomError, FormatError, GoneError
 from cgoom.kernel.memory_info import (
     ORDER_MAX,
@@ -13,16 +15,25 @@ from cgoom.kernel.memory_info import (
     ArmedKill,
     ArmedKillEvent,
     Event,
+    LevelEvent,
     Lost,
     Module,
     Stats,
     Vanished,
+    encode_thresholds,
 )
 from cgoom.model import HostPolicy, Level, Workload
 from cgoom.record.journal import Journal, Severity
 
 # Armed kills whose own event is kept until they are told; as many as the module remembers.
 _EVENTS_MOST = 64
+# Microseconds in which the thresholds are set again once; chosen: an administrator who tries a parameter is corrected,
+# and two programs that both insist on theirs do not take turns for ever.
+_AGAIN_USEC = 60_000_000
+# Microseconds between two questions after one that failed; chosen: memory is sampled meanwhile, at the cost of a timer.
+_RETRY_USEC = 1_000_000
+# Bytes; the module speaks of KiB.
+_BYTES_PER_KIB = 1024
 
 
 class Watch:
@@ -37,6 +48,8 @@ class Watch:
         self._seq = 0
         self._said = ""
         self._is_followed = False  # it judges by the policy's thresholds
+        self._set_again_usec: int | None = None  # when they were last set because somebody else had set others
+        self._retry_at_usec = 0
         self._ask = False
         self._stats: dict[int, Stats] = {}  # sequence number of an armed kill -> what the module saw then
         self.level: Level | None = None
@@ -93,6 +106,14 @@ class Watch:
         """Have the next `take` look at everything that the module remembers."""
         self._ask = self.is_present
 
+    def retry(self, now_usec: int) -> bool:
+        """Whether a `take` has to follow, since the module is there and its last answer was none."""
+        if self.level is not None or not self._is_followed or not self.is_present or now_usec < self._retry_at_usec:
+            return False
+        self._retry_at_usec = now_usec + _RETRY_USEC
+        self._ask = True
+        return True
+
     def take(self) -> tuple[Answer | None, dict[int, Stats]]:
         """Take every event.
 
@@ -130,6 +151,8 @@ class Watch:
         elif isinstance(event, Lost):
             self.ask()
         else:
+            if isinstance(event, LevelEvent) and event.previous == event.stats.level and event.stats.seq > self._seq:
+                self.ask()  # the thresholds were set
             self._take_stats(event.stats)
         if isinstance(event, ArmedKillEvent):
             self._stats[event.stats.seq] = event.stats
@@ -149,15 +172,37 @@ class Watch:
             self._say(f"memory_info cannot be asked, memory is sampled: {error.message}")
             self.level = None
             return None
-        if self._is_followed:  # by thresholds of its own its level says nothing
+        if self._is_followed and not self._is_ours(answer):
+            self._set_again()
+        elif self._is_followed:  # by thresholds of its own its level says nothing
             self.level, self._seq = answer.stats.level, answer.stats.seq
         return answer
+
+    def _is_ours(self, answer: Answer) -> bool:
+        """Whether it judges as it was told; as it stands in a message, since that is where amounts are rounded."""
+        told = encode_thresholds(self._host or answer.host, self._fill_bytes_per_sec)
+        return encode_thresholds(answer.host, answer.fill_kib_per_sec * _BYTES_PER_KIB) == told
+
+    def _set_again(self) -> None:
+        """Somebody set other thresholds, as a parameter or by a request: ours again, but not in turns."""
+        now_usec = time.monotonic_ns() // 1000
+        if self._host is None or (self._set_again_usec is not None and now_usec - self._set_again_usec < _AGAIN_USEC):
+            self.level, self._is_followed = None, False
+            self._say("somebody else sets memory_info's thresholds, memory is sampled until the policy is reloaded")
+            return
+        self._set_again_usec = now_usec
+        self._journal.write(Severity.WARNING, "memory_info had other thresholds than the policy's: they are set again")
+        self.follow(self._host)
 
     def _take_stats(self, stats: Stats) -> None:
         """Every event tells the level. One that waited while something newer was asked for says nothing any more, and
         one with a gap before it is not the whole story.
         """
-        if stats.seq <= self._seq or self.level is None:
+        if self.level is None:
+            if self._is_followed:  # the last answer was none
+                self.ask()
+            return
+        if stats.seq <= self._seq:
             return
         if stats.seq != self._seq + 1:
             self.ask()

@@ -5,6 +5,7 @@ Only the first place can be had this way: among several workloads of score 1000 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,16 +38,24 @@ class Scores:
     others: tuple[OwnScore, ...] = ()
 
 
-def read_scores(cgroup: Cgroup) -> Scores:
-    """What the processes have now; to be kept somewhere safe before `raise_scores`. Raises GoneError, KernelError."""
+def read_scores(cgroup: Cgroup, known: Scores | None = None) -> Scores:
+    """What the processes have now; to be kept somewhere safe before `raise_scores`. Raises GoneError, KernelError.
+
+    `known`: what they had before an earlier `raise_scores`. Whoever still has NEXT_SCORE counts with that, and not with
+    what we wrote; whoever is new, or wrote its own score since, counts with what it has.
+    """
     found: dict[int, int] = {}
+    own = {each.pid: each for each in known.others} if known is not None else {}
     for pid in cgroup.read_procs_recursive():
         with suppress(GoneError):
-            found[pid] = read_oom_score_adj(pid)
-    scores = [score for score in found.values() if score != _NEVER_SCORE]
+            score = read_oom_score_adj(pid)
+            if known is not None and score == NEXT_SCORE:
+                score = _read_before(pid, own, known.common)
+            found[pid] = score
+    scores = Counter(score for score in found.values() if score != _NEVER_SCORE)
     if not scores:
-        return Scores(0)
-    common = max(set(scores), key=scores.count)
+        return known or Scores(0)
+    common = scores.most_common(1)[0][0]
     others = []
     for pid, score in found.items():
         if score not in (common, _NEVER_SCORE):
@@ -74,15 +83,19 @@ def put_back_scores(cgroup: Cgroup, scores: Scores) -> int:
         with suppress(GoneError):
             if read_oom_score_adj(pid) != NEXT_SCORE:
                 continue
-            other = own.get(pid)
-            same = other is not None and read_stat(pid).starttime == other.starttime
-            score = other.score if other is not None and same else scores.common
+            score = _read_before(pid, own, scores.common)
             try:
                 if score != NEXT_SCORE:
                     write_oom_score_adj(pid, score)
             except NotPermittedError:
                 refused += 1
     return refused
+
+
+def _read_before(pid: int, own: dict[int, OwnScore], common: int) -> int:
+    """What it had before it was raised; its pid may be another process by now. Raises GoneError, KernelError."""
+    other = own.get(pid)
+    return other.score if other is not None and read_stat(pid).starttime == other.starttime else common
 
 
 def _each_process(cgroup: Cgroup) -> Iterator[int]:

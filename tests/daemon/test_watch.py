@@ -36,7 +36,7 @@ def make_stats(level: Level, seq: int) -> Stats:
 
 def make_answer(level: Level, seq: int, *kills: ArmedKill) -> Answer:
     """The answer to GET_STATS."""
-    return Answer(make_stats(level, seq), HostPolicy(), 1, 0, 0, 0, 0, kills)
+    return Answer(make_stats(level, seq), HostPolicy(), FILL >> 10, 0, 0, 0, 0, kills)
 
 
 class Scripted(Module):
@@ -64,6 +64,15 @@ class Scripted(Module):
         if self.refusal is not None:
             raise self.refusal
         self.told.append(host)
+        if isinstance(self.answer, Answer):
+            self.set_thresholds(host)
+
+    def set_thresholds(self, host: HostPolicy) -> None:
+        """As anybody may: it takes them, and says so, as the real one does."""
+        assert isinstance(self.answer, Answer)
+        stats = replace(self.answer.stats, seq=self.answer.stats.seq + 1)
+        self.answer = replace(self.answer, stats=stats, host=host)
+        self.batches.insert(0, [LevelEvent(stats, stats.level)])
 
     def drain(self) -> list[Event]:
         if not self.batches:
@@ -81,7 +90,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def make_watch(module: Scripted, log: Path) -> Watch:
-    """A watch that follows the policy."""
+    """A watch that follows the policy; that it set the thresholds was an event already."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     watch = Watch(module, Journal(fd, {}), FILL)
     watch.follow(HostPolicy())
@@ -90,7 +99,7 @@ def make_watch(module: Scripted, log: Path) -> Watch:
 
 
 def test_it_watches_once_it_goes_by_our_thresholds(log: Path) -> None:
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     watch = make_watch(module, log)
     assert (watch.is_calm, module.told) == (True, [HostPolicy()])
     module.batches = [[LevelEvent(make_stats(Level.WARN, 6), Level.OK)]]
@@ -101,7 +110,7 @@ def test_it_watches_once_it_goes_by_our_thresholds(log: Path) -> None:
 
 
 def test_a_refusal_is_said_once_and_nothing_it_says_counts(log: Path) -> None:
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     module.refusal = NotPermittedError("memory_info: Operation not permitted")
     watch = make_watch(module, log)
     watch.follow(HostPolicy())
@@ -112,7 +121,7 @@ def test_a_refusal_is_said_once_and_nothing_it_says_counts(log: Path) -> None:
 
 
 def test_what_waited_while_it_was_asked_is_old(log: Path) -> None:
-    module = Scripted(make_answer(Level.OK, 9))
+    module = Scripted(make_answer(Level.OK, 8))
     watch = make_watch(module, log)
     module.batches = [
         [LevelEvent(make_stats(Level.KILL, 8), Level.WARN), LevelEvent(make_stats(Level.OK, 9), Level.KILL)]
@@ -122,7 +131,7 @@ def test_what_waited_while_it_was_asked_is_old(log: Path) -> None:
 
 
 def test_every_event_tells_the_level_and_a_gap_is_a_question(log: Path) -> None:
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     watch = make_watch(module, log)
     module.answer = make_answer(Level.KILL, 8)
     module.batches = [[OomEvent(make_stats(Level.WARN, 8), 1)]]
@@ -132,7 +141,7 @@ def test_every_event_tells_the_level_and_a_gap_is_a_question(log: Path) -> None:
 
 @pytest.mark.parametrize("loss", [[Lost()], FormatError("memory_info: garbage")])
 def test_a_loss_is_a_question(log: Path, loss: list[Event] | CgoomError) -> None:
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     watch = make_watch(module, log)
     module.answer = make_answer(Level.WARN, 50)
     module.batches = [loss]
@@ -142,7 +151,7 @@ def test_a_loss_is_a_question(log: Path, loss: list[Event] | CgoomError) -> None
 
 @pytest.mark.parametrize("error", [GoneError("gone"), KernelError("no memory for the answer"), FormatError("garbage")])
 def test_without_an_answer_nobody_watches(log: Path, error: CgoomError) -> None:
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     watch = make_watch(module, log)
     module.answer = error
     module.batches = [[Lost()]]
@@ -151,7 +160,7 @@ def test_without_an_answer_nobody_watches(log: Path, error: CgoomError) -> None:
 
 
 def test_a_socket_that_cannot_be_read_ends_the_watch_and_not_the_daemon(log: Path) -> None:
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     watch = make_watch(module, log)
     module.batches = [KernelError("netlink: Bad file descriptor")]
     watch.take()
@@ -159,13 +168,13 @@ def test_a_socket_that_cannot_be_read_ends_the_watch_and_not_the_daemon(log: Pat
 
 
 def test_it_goes_and_comes_with_other_numbers(log: Path) -> None:
-    module = Scripted(make_answer(Level.OK, 50))
+    module = Scripted(make_answer(Level.OK, 49))
     watch = make_watch(module, log)
     module.batches = [[Vanished()]]
     watch.take()
     assert (watch.level, watch.changes) == (None, 1)
     module.answer = make_answer(Level.OK, 0)
-    module.batches = [[Appeared()], [LevelEvent(make_stats(Level.WARN, 1), Level.OK)]]
+    module.batches = [[Appeared()], [LevelEvent(make_stats(Level.WARN, 2), Level.OK)]]
     watch.take()
     assert (watch.level, watch.changes) == (Level.WARN, 2)
     assert module.told == [HostPolicy()] * 2
@@ -173,7 +182,7 @@ def test_it_goes_and_comes_with_other_numbers(log: Path) -> None:
 
 def test_an_armed_kill_is_a_question_and_what_was_seen_then_is_kept(log: Path) -> None:
     kill = ArmedKill(77, 3, 6, 6500)
-    module = Scripted(make_answer(Level.OK, 5))
+    module = Scripted(make_answer(Level.OK, 4))
     watch = make_watch(module, log)
     module.answer = make_answer(Level.OK, 7, kill)
     module.batches = [[ArmedKillEvent(make_stats(Level.KILL, 6), 77, 3)]]
@@ -199,3 +208,61 @@ def test_without_netlink_there_is_nobody(tmp_path: Path) -> None:
     watch.disarm()
     assert watch.take() == (None, {})
     assert (watch.is_present, watch.is_calm, watch.arm(())) == (False, False, False)
+
+
+OTHER = HostPolicy(kill=HostPolicy().warn)
+
+
+def test_who_sets_other_thresholds_is_corrected_once_and_then_left_alone(log: Path) -> None:
+    module = Scripted(make_answer(Level.OK, 4))
+    watch = make_watch(module, log)
+    asked = module.asked
+    module.set_thresholds(OTHER)
+    watch.take()
+    assert (watch.is_calm, module.told) == (True, [HostPolicy()] * 2)
+    assert module.asked == asked + 2
+    watch.take()
+    assert module.asked == asked + 2
+    module.set_thresholds(OTHER)
+    watch.take()
+    assert (watch.level, len(module.told)) == (None, 2)
+    module.batches = [[LevelEvent(make_stats(Level.OK, 99), Level.WARN)]]
+    watch.take()
+    assert watch.level is None
+    assert not watch.retry(1 << 62)
+    said = log.read_text(encoding="utf-8")
+    assert (said.count("they are set again"), said.count("somebody else sets")) == (1, 1)
+
+
+def test_a_policy_that_is_reloaded_is_tried_again(log: Path) -> None:
+    module = Scripted(make_answer(Level.OK, 4))
+    watch = make_watch(module, log)
+    for _ in range(2):
+        module.set_thresholds(OTHER)
+        watch.take()
+    assert watch.level is None
+    watch.follow(OTHER)
+    watch.take()
+    assert watch.is_calm
+
+
+def test_a_question_that_failed_is_asked_again(log: Path) -> None:
+    module = Scripted(make_answer(Level.OK, 4))
+    watch = make_watch(module, log)
+    answer, module.answer = module.answer, KernelError("no memory for the answer")
+    module.batches = [[Lost()]]
+    watch.take()
+    assert watch.retry(10_000_000)
+    watch.take()
+    assert (watch.level, watch.retry(10_500_000)) == (None, False)
+    module.answer = answer
+    assert watch.retry(11_000_000)
+    watch.take()
+    assert (watch.is_calm, watch.retry(20_000_000)) == (True, False)
+    module.answer = KernelError("no memory for the answer")
+    module.batches = [[Lost()]]
+    watch.take()
+    module.answer = make_answer(Level.WARN, 9)
+    module.batches = [[LevelEvent(make_stats(Level.WARN, 9), Level.OK)]]
+    watch.take()
+    assert watch.level == Level.WARN

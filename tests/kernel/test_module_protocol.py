@@ -97,6 +97,17 @@ def test_the_module_never_wakes_us_too_late(amount: Amount, total_kib: int, data
         assert available_kib <= limit_kib
 
 
+@given(AMOUNTS, AMOUNTS)
+def test_what_the_module_answers_is_what_it_was_told(mem: Amount, swap: Amount) -> None:
+    """However it was rounded, or somebody else would seem to have set it."""
+    told = encode_thresholds(HostPolicy(kill=Threshold(mem, swap)), 5_000_000)
+    counts = encode_u32(memory_info.A_ARMED, 0) + b"".join(
+        encode_u64(number, 0) for number in (memory_info.A_OOMS, memory_info.A_LOOKS, memory_info.A_LOOK_NS)
+    )
+    answer = parse_answer(Attributes(make_stats() + told + counts, "x"))
+    assert encode_thresholds(answer.host, answer.fill_kib_per_sec * 1024) == told
+
+
 def test_an_order_ends_at_the_limit_and_nobody_is_no_order() -> None:
     assert encode_order([]) == b""
     assert len(encode_order(range(1000))) == 4 + 8 * memory_info.ORDER_MAX

@@ -101,6 +101,38 @@ def test_who_is_never_to_be_killed_stays_so(group: Group) -> None:
         assert group.scores() == [-1000, 100, 300, 1000]
 
 
+def test_who_comes_later_or_writes_its_own_is_raised_again_and_gets_that_back(group: Group) -> None:
+    with open_cgroup(str(group.path)) as cgroup:
+        group.list_pids(group.pids[1:3])
+        scores = read_scores(cgroup)
+        raise_scores(cgroup)
+        assert read_scores(cgroup, scores) == scores
+        write_oom_score_adj(group.pids[2], 600)
+        write_oom_score_adj(group.pids[0], 700)
+        group.list_pids(group.pids)
+        scores = read_scores(cgroup, scores)
+        raise_scores(cgroup)
+        assert group.scores() == [1000] * 4
+        put_back_scores(cgroup, scores)
+        assert group.scores() == [700, 100, 600, 100]  # what the last one had was ours, for all that is known
+
+
+def test_a_launch_that_writes_its_score_after_us_gets_it_back_with_its_children(group: Group) -> None:
+    with open_cgroup(str(group.path)) as cgroup:
+        group.list_pids(group.pids[:1])
+        scores = read_scores(cgroup)
+        raise_scores(cgroup)
+        write_oom_score_adj(group.pids[0], 899)
+        scores = read_scores(cgroup, scores)
+        assert scores == Scores(899)
+        raise_scores(cgroup)
+        group.list_pids([group.pids[0], group.pids[3]])
+        put_back_scores(cgroup, read_scores(cgroup, scores))
+        assert [group.scores()[0], group.scores()[3]] == [899, 899]
+        group.list_pids([])
+        assert read_scores(cgroup, scores) == scores
+
+
 def test_nobody_at_all_and_one_that_is_gone(group: Group) -> None:
     with open_cgroup(str(group.path)) as cgroup:
         gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
