@@ -152,7 +152,7 @@ class Loop:
             return snapshot
         urgent = raw_level(self._policy.host, snapshot.memory) == Level.KILL
         candidates = self._parts.docket.look(state.stuck, snapshot.now_usec, urgent=urgent)
-        self._is_helpless = not candidates and not self._parts.docket.is_reading
+        self._is_helpless = not candidates and not self._parts.docket.unread
         return replace(snapshot, candidates=candidates)
 
     @property
