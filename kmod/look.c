@@ -110,21 +110,14 @@ enum memory_info_level look_now(void)
 	return now.level;
 }
 
-static void refresh_work_run(struct work_struct *work)
-{
-	swap_refresh();
-}
-
-static DECLARE_WORK(refresh_work, refresh_work_run);
-
 static void look_work_run(struct work_struct *work)
 {
 	enum memory_info_level level = look_now();
 	u64 usec;
 
-	/* Elsewhere, since it may have to wait for memory; a host that is short is spared it. */
-	if (level == MEMORY_INFO_LEVEL_OK && swap_is_stale())
-		queue_work(system_wq, &refresh_work);
+	/* At a warning, too: swap that was removed since would make it last for ever. */
+	if (level != MEMORY_INFO_LEVEL_KILL && swap_is_stale())
+		swap_refresh();
 	spin_lock(&look_lock);
 	usec = level_next_usec(&look_policy, level, &look.sample);
 	if (running)
@@ -252,14 +245,17 @@ u64 look_tell(u8 cmd, u64 subject, u32 count)
  */
 int look_start(void)
 {
+	struct look now;
+
 	/* Not bound to the processor of a hog, ahead of it, and with a thread that needs no memory.
 	 */
 	queue = alloc_workqueue("memory_info", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
 	if (!queue)
 		return -ENOMEM;
-	swap_refresh();
-	if (look_now() == MEMORY_INFO_LEVEL_OK)
-		say(&look);
+	if (look_now() == MEMORY_INFO_LEVEL_OK) {
+		look_read(&now);
+		say(&now);
+	}
 	spin_lock(&look_lock);
 	running = true;
 	mod_delayed_work(queue, &look_work, 0);
@@ -277,6 +273,5 @@ void look_stop(void)
 	spin_unlock(&look_lock);
 	irq_work_sync(&kick_work);
 	cancel_delayed_work_sync(&look_work);
-	cancel_work_sync(&refresh_work);
 	destroy_workqueue(queue);
 }

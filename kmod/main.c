@@ -10,13 +10,16 @@
 #include "oom.h"
 #include "proc.h"
 #include "reclaim.h"
+#include "swap.h"
 
 static int __init memory_info_init(void)
 {
-	int error = netlink_start();
+	int error;
 
+	swap_start();
+	error = netlink_start();
 	if (error)
-		return error;
+		goto stop_swap;
 	error = proc_start();
 	if (error)
 		goto stop_netlink;
@@ -35,6 +38,9 @@ stop_proc:
 	proc_stop();
 stop_netlink:
 	netlink_stop();
+	oom_arm(NULL);
+stop_swap:
+	swap_stop();
 	return error;
 }
 
@@ -47,6 +53,7 @@ static void __exit memory_info_exit(void)
 	proc_stop();
 	netlink_stop();
 	oom_arm(NULL);
+	swap_stop();
 }
 
 module_init(memory_info_init);

@@ -2,10 +2,14 @@
 /*
  * What is free of swap is one atomic read. The total is not exported to modules, but /proc/meminfo
  * has it; measured, that reading is ten times what all the rest of a sample costs, so it is kept.
+ *
+ * The file is opened once, by whoever inserts the module: anybody may ask for the stats, and what a
+ * user's own mount namespace has at that path is theirs to choose. So /proc stays mounted, too.
  */
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
+#include <linux/magic.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/string.h>
@@ -18,6 +22,7 @@
 /* Bytes; SwapTotal ends within the first 500 of /proc/meminfo. */
 #define TEXT_SIZE 1024
 
+static struct file *meminfo;
 static DEFINE_MUTEX(refresh_lock);
 static u64 known_total_kib;
 static unsigned long refreshed_at;
@@ -30,32 +35,26 @@ static u64 free_kib_now(void)
 /**
  * swap_refresh - read SwapTotal anew
  *
- * Context: process context, may allocate: not for the OOM path. Where /proc is not mounted the last
- * total stays, and what is free is its least.
+ * Context: process context, may sleep: not for the OOM path. Allocates the first time only, since
+ * the open file keeps its buffer. Without the file, what is free is the least of the total.
  */
 void swap_refresh(void)
 {
 	static char text[TEXT_SIZE];
 	unsigned long long total_kib;
-	struct file *file;
 	const char *line;
 	ssize_t length;
 	loff_t at = 0;
 
-	/* Who has it may have to wait for memory; nobody else is to wait for that. */
-	if (!mutex_trylock(&refresh_lock))
+	/* Who has it reads the very number that we want. */
+	if (!meminfo || !mutex_trylock(&refresh_lock))
 		return;
 	WRITE_ONCE(refreshed_at, jiffies);
-	file = filp_open("/proc/meminfo", O_RDONLY, 0);
-	if (IS_ERR(file))
-		goto unlock;
-	length = kernel_read(file, text, sizeof(text) - 1, &at);
-	filp_close(file, NULL);
+	length = kernel_read(meminfo, text, sizeof(text) - 1, &at);
 	text[max_t(ssize_t, length, 0)] = '\0';
 	line = strstr(text, "SwapTotal:");
 	if (line && sscanf(line, "SwapTotal: %llu", &total_kib) == 1)
 		WRITE_ONCE(known_total_kib, total_kib);
-unlock:
 	mutex_unlock(&refresh_lock);
 }
 
@@ -79,4 +78,29 @@ void swap_read(u64 *total_kib, u64 *free_kib)
 {
 	*free_kib = free_kib_now();
 	*total_kib = max(READ_ONCE(known_total_kib), *free_kib);
+}
+
+/**
+ * swap_start - open /proc/meminfo, if that is what is there, and read the total
+ */
+void swap_start(void)
+{
+	struct file *file = filp_open("/proc/meminfo", O_RDONLY | O_NONBLOCK, 0);
+
+	if (IS_ERR(file))
+		return;
+	if (file_inode(file)->i_sb->s_magic == PROC_SUPER_MAGIC)
+		meminfo = file;
+	else
+		filp_close(file, NULL);
+	swap_refresh();
+}
+
+/**
+ * swap_stop - the mirror image; nobody asks for the total any more
+ */
+void swap_stop(void)
+{
+	if (meminfo)
+		filp_close(meminfo, NULL);
 }

@@ -4,6 +4,8 @@
 
 #include <linux/types.h>
 
+void swap_start(void);
+void swap_stop(void);
 void swap_refresh(void);
 bool swap_is_stale(void);
 void swap_read(u64 *total_kib, u64 *free_kib);

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
+import pwd
 import select
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 
 from cgoom.core.detect import raw_level
 from cgoom.model import HostMemory, HostPolicy
-from tests.support.family import LEVEL, Event, Family
+from tests.support.family import LEVEL, Event, Family, as_user
 from tests.support.hogs import hog
 from tests.support.module import LEVEL as LEVEL_FILE
 from tests.support.module import insert, read_level, read_parameter, remove, write_parameter
@@ -24,6 +28,8 @@ pytestmark = pytest.mark.vm
 
 # KiB that /proc/meminfo may differ by from a reading a moment before it.
 SLACK_KIB = 20_000
+# CLONE_NEWUSER | CLONE_NEWNS of unshare(), MS_BIND of mount().
+OWN_NAMESPACES, BIND = 0x10020000, 0x1000
 
 
 def memory_of(event: Event) -> HostMemory:
@@ -57,6 +63,25 @@ def test_swap_that_comes_and_goes_is_seen(family: Family, tmp_path: Path) -> Non
     finally:
         subprocess.run(["swapoff", swap], check=True)
     assert family.stats()["SWAP_TOTAL_KIB"] == before_kib
+
+
+@pytest.mark.parametrize("stand_in", [os.mkfifo, lambda path: path.write_text("SwapTotal: 12345678 kB")])
+def test_what_a_user_puts_over_meminfo_is_not_read(family: Family, stand_in: Callable[[Path], object]) -> None:
+    """A FIFO would hold up everybody's generic netlink, a file would lie to everybody."""
+    asked = functools.partial(ask_behind, stand_in)
+    assert as_user(pwd.getpwnam("lab").pw_uid, asked) == (read_own_kib("SwapTotal"), "")
+
+
+def ask_behind(stand_in: Callable[[Path], object]) -> tuple[int, str]:
+    """The module's SwapTotal, or -1 and why not, with something else at /proc/meminfo in a namespace of our own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "meminfo")
+        stand_in(path)
+        if libc.unshare(OWN_NAMESPACES) or libc.mount(os.fsencode(path), b"/proc/meminfo", None, BIND, None):
+            return -1, os.strerror(ctypes.get_errno())
+        with Family() as own:
+            return int(own.stats()["SWAP_TOTAL_KIB"]), ""
 
 
 def test_thresholds_are_parameters(family: Family) -> None:
