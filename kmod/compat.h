@@ -4,7 +4,7 @@
 #define _MEMORY_INFO_COMPAT_H
 
 #include <linux/bitops.h>
-#include <linux/mm_types.h>
+#include <linux/mm.h>
 #include <linux/sched/coredump.h>
 #include <linux/version.h>
 
@@ -15,10 +15,14 @@
 #define compat_doit_ops genl_ops
 #endif
 
-/* Where the OOM killer's mark is kept is the kernel's own business. */
+/* bb6525f2f8c4 ("mm: add bitmap mm->flags field"), 6.18 */
 static inline bool compat_mm_is_reaped(const struct mm_struct *mm)
 {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	return mm_flags_test(MMF_OOM_SKIP, mm);
+#else
 	return test_bit(MMF_OOM_SKIP, &mm->flags);
+#endif
 }
 
 #endif /* _MEMORY_INFO_COMPAT_H */
