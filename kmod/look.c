@@ -110,6 +110,22 @@ enum memory_info_level look_now(void)
 	return now.level;
 }
 
+/**
+ * look_raw - look_now() for who kills, which no level that is merely held justifies
+ *
+ * Return: the level of the fresh sample alone.
+ */
+enum memory_info_level look_raw(void)
+{
+	enum memory_info_level raw;
+
+	look_now();
+	spin_lock(&look_lock);
+	raw = level_raw(&look_policy, &look.sample);
+	spin_unlock(&look_lock);
+	return raw;
+}
+
 static void look_work_run(struct work_struct *work)
 {
 	enum memory_info_level level = look_now();

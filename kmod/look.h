@@ -19,6 +19,7 @@ extern struct level_policy look_policy;
 int look_start(void);
 void look_stop(void);
 enum memory_info_level look_now(void);
+enum memory_info_level look_raw(void);
 void look_kick(void);
 void look_read(struct look *out);
 void look_read_policy(struct level_policy *out);

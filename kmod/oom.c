@@ -4,9 +4,9 @@
  * for the first cgroup of the order that can give memory back.
  *
  * Where the host is really short, all of it is killed, and the kernel is told that memory was freed
- * until it is gone, but no longer than HOLD_NS. One cgroup at a time. Left alone, the kernel would
- * choose by process, and take a bystander in the moment when the victim has dropped its memory and
- * not yet given it back.
+ * until it is gone, and once more then, but no longer than HOLD_NS. One cgroup at a time. Left
+ * alone, the kernel would choose by process, and take a bystander in the moment when the victim has
+ * dropped its memory and not yet given it back.
  *
  * Past that time, or where the kernel kills for reasons of its own (sysrq, an allocation that no
  * lack of memory has failed), it is only marked. The kernel goes by the marks, and reaps whom it
@@ -29,6 +29,7 @@
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
+#include "compat.h"
 #include "look.h"
 #include "oom.h"
 #include "victim.h"
@@ -49,43 +50,66 @@
 static struct order __rcu *armed;
 static DEFINE_SPINLOCK(arm_lock);
 
-/* A ring; written by the notifier only, which reads it without the lock. */
+/* A ring; written by the notifier only, which reads it without the lock. It holds the whole order:
+ * one that is forgotten has its time anew, and so might all of them, in turn and for ever.
+ */
 static DEFINE_SPINLOCK(past_lock);
-static struct kill kills[MEMORY_INFO_KILLS_MAX];
+static struct kill kills[MEMORY_INFO_ORDER_MAX];
 static u32 kills_ever;
 static u64 ooms;
 
 static void unmark_run(struct work_struct *work)
 {
-	victim_unmark_all();
+	rcu_read_lock();
+	victim_mark(0);
+	rcu_read_unlock();
 }
 
 static DECLARE_DELAYED_WORK(unmark_work, unmark_run);
 
-/* Time since a cgroup was killed; U64_MAX for one that was not. */
+static struct kill *kill_at(u32 number)
+{
+	return &kills[number % ARRAY_SIZE(kills)];
+}
+
+/* Time since a cgroup was killed; 0 for one that was not. */
 static u64 age_ns(u64 cgroup_id)
 {
-	u32 kept = min_t(u32, kills_ever, MEMORY_INFO_KILLS_MAX);
+	u32 kept = min_t(u32, kills_ever, ARRAY_SIZE(kills));
 
 	for (u32 back = 1; back <= kept; back++) {
-		const struct kill *kill = &kills[(kills_ever - back) % MEMORY_INFO_KILLS_MAX];
+		const struct kill *kill = kill_at(kills_ever - back);
 
 		if (kill->cgroup_id == cgroup_id)
 			return ktime_get_ns() - kill->time_ns;
 	}
-	return U64_MAX;
+	return 0;
 }
 
-static bool is_overdue(u64 cgroup_id)
+static bool had_time(u64 cgroup_id)
 {
-	u64 age = age_ns(cgroup_id);
-
-	return age >= HOLD_NS && age < FORGET_NS;
+	return age_ns(cgroup_id) >= HOLD_NS;
 }
 
-static bool anybody(u64 cgroup_id)
+/* The cgroup that was killed last, while it dies in its time; 0 for none. */
+static u64 find_held(void)
 {
-	return true;
+	const struct kill *newest = kill_at(kills_ever - 1);
+
+	if (!kills_ever || ktime_get_ns() - newest->time_ns >= HOLD_NS)
+		return 0;
+	return victim_kill(newest->cgroup_id) ? newest->cgroup_id : 0;
+}
+
+/* Once per kill: what its victim gave back comes too late for the attempt that found it gone. */
+static bool is_to_retry(void)
+{
+	static u32 retried;
+
+	if (retried == kills_ever)
+		return false;
+	retried = kills_ever;
+	return ktime_get_ns() - kill_at(kills_ever - 1)->time_ns < HOLD_NS;
 }
 
 static void kill_first_time(u64 cgroup_id)
@@ -97,51 +121,59 @@ static void kill_first_time(u64 cgroup_id)
 	/* Told and remembered at once: who asks for what it missed must find it. */
 	spin_lock(&past_lock);
 	kill.seq = look_tell(MEMORY_INFO_CMD_ARMED_KILL, cgroup_id, kill.processes);
-	kills[kills_ever++ % MEMORY_INFO_KILLS_MAX] = kill;
+	*kill_at(kills_ever++) = kill;
 	spin_unlock(&past_lock);
 	if (__ratelimit(&limit))
 		pr_info("out of memory: killed the armed cgroup %llu, %u processes\n", cgroup_id,
 			kill.processes);
 }
 
+/* Marks of an earlier shortage end with their victim. */
 static void mark(u64 cgroup_id)
 {
-	if (!cgroup_id)
+	if (!cgroup_id && !delayed_work_pending(&unmark_work))
 		return;
-	victim_mark(cgroup_id);
 	mod_delayed_work(system_wq, &unmark_work, UNMARK_JIFFIES);
+	victim_mark(cgroup_id);
 }
 
 /* Returns whether the kernel is to wait. */
-static bool enforce(const struct order *order, enum memory_info_level level)
+static bool enforce(const struct order *order, enum memory_info_level raw)
 {
-	u64 victim = victim_find(order, is_overdue);
-	bool is_held = victim && age_ns(victim) < HOLD_NS;
+	u64 held = find_held();
+	u64 victim = held ?: victim_find(order, had_time);
+	bool waits = held || is_to_retry();
 
-	if (current->flags & PF_WQ_WORKER) {
-		/* Perhaps sysrq, which kills whatever we say. */
-		mark(victim_find(order, anybody));
-		return is_held;
-	}
-	if (is_held) {
-		victim_kill(victim);
+	/* As the kernel would; but should it be gone by then, nobody is to be chosen in its place.
+	 */
+	if (victim == VICTIM_OF_KERNEL)
 		return true;
+	if (!waits && victim && raw == MEMORY_INFO_LEVEL_KILL &&
+	    (!had_time(victim) || age_ns(victim) >= FORGET_NS)) {
+		kill_first_time(victim);
+		waits = true;
 	}
-	if (!victim)
-		return false;
-	if (level < MEMORY_INFO_LEVEL_KILL || is_overdue(victim)) {
+	/* A worker may be sysrq's, which kills whatever we say. */
+	if (!waits || current->flags & PF_WQ_WORKER)
 		mark(victim);
-		return false;
-	}
-	kill_first_time(victim);
-	return true;
+	return waits;
 }
 
-/* Such a task gets what it needs from the kernel, which asks for it next. */
+/*
+ * Such a task gets what it needs from the kernel, which asks for it next. Where the kernel would
+ * look who else has the memory we say no: at worst it waits for a victim.
+ */
 static bool is_current_dying(void)
 {
-	return current->mm && !tsk_is_oom_victim(current) &&
-	       (fatal_signal_pending(current) || current->flags & PF_EXITING);
+	struct signal_struct *signal = current->signal;
+	struct mm_struct *mm = current->mm;
+
+	if (!mm || tsk_is_oom_victim(current) || compat_mm_is_reaped(mm) || signal->core_state)
+		return false;
+	if (!(signal->flags & SIGNAL_GROUP_EXIT) &&
+	    !(thread_group_empty(current) && current->flags & PF_EXITING))
+		return false;
+	return atomic_read(&mm->mm_users) <= max(1, atomic_read(&signal->live));
 }
 
 static void count_oom(void)
@@ -160,7 +192,7 @@ static void count_oom(void)
 
 static int on_oom(struct notifier_block *block, unsigned long unused, void *argument)
 {
-	enum memory_info_level level = look_now();
+	enum memory_info_level raw = look_raw();
 	unsigned long *freed = argument;
 	const struct order *order;
 
@@ -170,7 +202,7 @@ static int on_oom(struct notifier_block *block, unsigned long unused, void *argu
 		return NOTIFY_OK;
 	rcu_read_lock();
 	order = rcu_dereference(armed);
-	if (order && enforce(order, level))
+	if (order && enforce(order, raw))
 		*freed += 1;
 	rcu_read_unlock();
 	return NOTIFY_OK;
@@ -179,7 +211,7 @@ static int on_oom(struct notifier_block *block, unsigned long unused, void *argu
 static struct notifier_block oom_block = {.notifier_call = on_oom};
 
 /**
- * oom_arm - replace the armed order
+ * oom_arm - replace the armed order, and undo the marks of the old one
  * @order: from kmalloc(), ours from now on; NULL disarms
  */
 void oom_arm(struct order *order)
@@ -191,6 +223,8 @@ void oom_arm(struct order *order)
 	spin_unlock(&arm_lock);
 	synchronize_rcu();
 	kfree(old);
+	if (cancel_delayed_work_sync(&unmark_work))
+		unmark_run(NULL);
 }
 
 /**
@@ -209,7 +243,7 @@ void oom_read_past(struct oom_past *past)
 	past->ooms = ooms;
 	past->kills = min_t(u32, kills_ever, MEMORY_INFO_KILLS_MAX);
 	for (u32 i = 0; i < past->kills; i++)
-		past->kill[i] = kills[(kills_ever - past->kills + i) % MEMORY_INFO_KILLS_MAX];
+		past->kill[i] = *kill_at(kills_ever - past->kills + i);
 	spin_unlock(&past_lock);
 }
 
@@ -224,11 +258,9 @@ int oom_start(void)
 }
 
 /**
- * oom_stop - the mirror image; nothing is marked or armed any more
+ * oom_stop - the mirror image; what is marked or armed is until oom_arm()
  */
 void oom_stop(void)
 {
 	unregister_oom_notifier(&oom_block);
-	if (cancel_delayed_work_sync(&unmark_work))
-		victim_unmark_all();
 }

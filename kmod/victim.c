@@ -66,11 +66,22 @@ static bool is_dying(struct task_struct *process)
 	return READ_ONCE(signal->flags) & SIGNAL_GROUP_EXIT && !READ_ONCE(signal->core_state);
 }
 
+/* A leader that has ended stays where it was, wherever its threads have moved since. */
+static struct cgroup *cgroup_of(struct task_struct *process)
+{
+	struct task_struct *thread;
+
+	for_each_thread(process, thread)
+		if (!READ_ONCE(thread->exit_state))
+			return task_dfl_cgroup(thread);
+	return task_dfl_cgroup(process);
+}
+
 static bool is_within(struct task_struct *process, u64 id)
 {
 	struct cgroup *cgroup;
 
-	for (cgroup = task_dfl_cgroup(process); cgroup; cgroup = cgroup_parent(cgroup))
+	for (cgroup = cgroup_of(process); cgroup; cgroup = cgroup_parent(cgroup))
 		if (cgroup_id(cgroup) == id)
 			return true;
 	return false;
@@ -83,7 +94,7 @@ static u64 first_around(const struct order *order, struct task_struct *process, 
 	u64 first = 0;
 
 	*rank = MEMORY_INFO_ORDER_MAX;
-	for (cgroup = task_dfl_cgroup(process); cgroup; cgroup = cgroup_parent(cgroup)) {
+	for (cgroup = cgroup_of(process); cgroup; cgroup = cgroup_parent(cgroup)) {
 		u32 found = order_rank(order, cgroup_id(cgroup));
 
 		if (found >= *rank)
@@ -97,12 +108,12 @@ static u64 first_around(const struct order *order, struct task_struct *process, 
 /**
  * victim_find - the first cgroup of the order that can still give memory back
  * @order: the armed order
- * @is_overdue: for whom only counts what the kernel can kill
+ * @had_time: for whom only counts what the kernel can kill
  *
  * Context: RCU read side.
- * Return: its id; 0 when there is none, or when the kernel waits for a victim of its own.
+ * Return: its id; 0 when there is none; VICTIM_OF_KERNEL.
  */
-u64 victim_find(const struct order *order, victim_is_overdue is_overdue)
+u64 victim_find(const struct order *order, victim_had_time had_time)
 {
 	u32 best = MEMORY_INFO_ORDER_MAX, rank;
 	struct task_struct *process;
@@ -110,11 +121,11 @@ u64 victim_find(const struct order *order, victim_is_overdue is_overdue)
 
 	for_each_process(process) {
 		if (tsk_is_oom_victim(process) && !is_reaped(process))
-			return 0;
+			return VICTIM_OF_KERNEL;
 		if (is_exempt(process) || is_gone(process))
 			continue;
 		around = first_around(order, process, &rank);
-		if (rank >= best || (is_overdue(around) && !has_memory(process)))
+		if (rank >= best || (!has_memory(process) && had_time(around)))
 			continue;
 		best = rank;
 		victim = around;
@@ -149,11 +160,13 @@ u32 victim_kill(u64 cgroup_id)
 }
 
 /**
- * victim_mark - make all of a cgroup the kernel's first choice
- * @cgroup_id: which one
+ * victim_mark - make all of a cgroup the kernel's first choice, and nobody else
+ * @cgroup_id: which one; 0 for none
  *
- * The score alone is no order: a larger bystander whose own score is high would go before a small
- * victim. Whom the kernel takes for the origin of the shortage goes before everybody.
+ * No score is an order: a larger bystander whose own score is high would go before a small victim.
+ * Whom the kernel takes for the origin of the shortage goes before everybody. So does one without
+ * memory, in vain and for ever: who was marked and died since is no origin any more. A swapoff
+ * that runs loses what it said of itself, once per shortage.
  *
  * Context: RCU read side.
  */
@@ -162,26 +175,11 @@ void victim_mark(u64 cgroup_id)
 	struct task_struct *process;
 
 	for_each_process(process) {
-		if (is_exempt(process) || is_gone(process) || !is_within(process, cgroup_id))
-			continue;
-		WRITE_ONCE(process->signal->oom_score_adj, OOM_SCORE_ADJ_MAX);
-		/* One without memory would be chosen too, in vain and for ever. */
-		WRITE_ONCE(process->signal->oom_flag_origin, has_memory(process));
+		bool *origin = &process->signal->oom_flag_origin;
+		bool marked =
+			!is_exempt(process) && is_within(process, cgroup_id) && has_memory(process);
+
+		if (marked != READ_ONCE(*origin))
+			WRITE_ONCE(*origin, marked);
 	}
-}
-
-/**
- * victim_unmark_all - undo what of a mark cannot be seen in /proc
- *
- * Whoever survives keeps the score, which its owner can see and change.
- */
-void victim_unmark_all(void)
-{
-	struct task_struct *process;
-
-	rcu_read_lock();
-	for_each_process(process)
-		if (READ_ONCE(process->signal->oom_score_adj) == OOM_SCORE_ADJ_MAX)
-			WRITE_ONCE(process->signal->oom_flag_origin, false);
-	rcu_read_unlock();
 }

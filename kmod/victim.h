@@ -4,12 +4,14 @@
 
 #include "order.h"
 
-/* Whether a cgroup was killed by us so long ago that it is the kernel's now. */
-typedef bool (*victim_is_overdue)(u64 cgroup_id);
+/* No cgroup's id: the kernel waits for a victim of its own. */
+#define VICTIM_OF_KERNEL U64_MAX
 
-u64 victim_find(const struct order *order, victim_is_overdue is_overdue);
+/* Whether a cgroup was killed by us, however long ago, and had its time to die. */
+typedef bool (*victim_had_time)(u64 cgroup_id);
+
+u64 victim_find(const struct order *order, victim_had_time had_time);
 u32 victim_kill(u64 cgroup_id);
 void victim_mark(u64 cgroup_id);
-void victim_unmark_all(void);
 
 #endif /* _MEMORY_INFO_VICTIM_H */
