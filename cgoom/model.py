@@ -118,9 +118,14 @@ class Amount:
     value: float
     is_pct: bool
 
+    @property
+    def ppm(self) -> int:
+        """A percentage in parts per million, which is as exact as it is taken: here and in the kernel module."""
+        return round(self.value * 10_000)
+
     def of(self, total_bytes: int) -> int:
         """This amount of `total_bytes`, in bytes."""
-        return int(total_bytes * self.value / 100) if self.is_pct else int(self.value)
+        return total_bytes * self.ppm // 1_000_000 if self.is_pct else int(self.value)
 
     def __str__(self) -> str:
         return f"{self.value:g}%" if self.is_pct else f"{int(self.value)}"

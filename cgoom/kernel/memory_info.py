@@ -5,7 +5,6 @@ The module may come and go under us; that is an event, too, so that nothing here
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 from collections.abc import Iterable
@@ -51,8 +50,6 @@ GET_STATS, SET_THRESHOLDS, ARM, DISARM, LEVEL, OOM, ARMED_KILL = range(1, 8)
 T_MEM_PPM, T_MEM_KIB, T_SWAP_PPM, T_SWAP_KIB = range(2, 6)
 _BYTES_PER_KIB = 1024
 _PPM_PER_PCT = 10_000
-# Digits behind the point of a ppm: what is beyond them is the error of a float, not the operator's number.
-_PPM_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,9 +306,9 @@ def _encode_threshold(threshold: Threshold) -> bytes:
 
 
 def _encode_amount(amount: Amount, ppm: int, kib: int) -> bytes:
-    """Rounded up: the module may wake us a page too early, never too late."""
+    """A size is rounded up: the module may wake us a page too early, never too late."""
     if amount.is_pct:
-        return encode_u32(ppm, math.ceil(round(amount.value * _PPM_PER_PCT, _PPM_DIGITS)))
+        return encode_u32(ppm, amount.ppm)
     return encode_u64(kib, -(-int(amount.value) // _BYTES_PER_KIB))
 
 

@@ -65,12 +65,12 @@ def test_every_constant_is_that_of_the_header() -> None:
 def test_thresholds_are_shares_or_sizes() -> None:
     policy = HostPolicy(
         warn=Threshold(Amount(12.5, True), Amount(3_000_000, False)),
-        kill=Threshold(Amount(0.1234567, True), Amount(0, True)),
+        kill=Threshold(Amount(0.1234467, True), Amount(0, True)),
     )
     told = Attributes(encode_thresholds(policy, 5_000_000), "x")
     assert told.nest(memory_info.A_WARN).u32(memory_info.T_MEM_PPM) == 125_000
     assert told.nest(memory_info.A_WARN).u64(memory_info.T_SWAP_KIB) == 2930  # rounded up
-    assert told.nest(memory_info.A_KILL).u32(memory_info.T_MEM_PPM) == 1235  # as well
+    assert told.nest(memory_info.A_KILL).u32(memory_info.T_MEM_PPM) == 1234  # to the nearest
     assert told.nest(memory_info.A_KILL).u32(memory_info.T_SWAP_PPM) == 0
     assert told.nest(memory_info.A_RECOVER).u32(memory_info.T_MEM_PPM) == 120_000
     assert told.u64(memory_info.A_FILL_KIB_PER_SEC) == 4882

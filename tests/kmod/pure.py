@@ -14,7 +14,6 @@ KMOD = Path(__file__).resolve().parents[2] / "kmod"
 SHIM = Path(__file__).with_name("shim")
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=undefined")
 ORDER_MAX = 256
-PPM_PER_PERCENT = 10_000
 
 
 class AmountC(ctypes.Structure):
@@ -84,7 +83,7 @@ def load() -> ctypes.CDLL:
 def make_amount(amount: Amount) -> AmountC:
     """An amount as the daemon sends it: ppm of a percentage, KiB of a size."""
     if amount.is_pct:
-        return AmountC(round(amount.value * PPM_PER_PERCENT), True)
+        return AmountC(amount.ppm, True)
     return AmountC(int(amount.value) >> 10, False)
 
 
