@@ -74,6 +74,7 @@ def test_a_small_victim_dies_before_a_large_bystander(
         assert want_mib > 3 * VICTIM_MIB
         bystander = cells.add(f"bystander{run}", hog(want_mib, hold=True), BYSTANDER_SCORE)
         require_survivor(bystander, want_mib)
+        victim.running.wait(LIMIT)  # its memory is back before it is gone
         right += victim.was_killed()
         assert kills_of(family)[-1:] == [victim.cgroup_id]
         bystander.end()
