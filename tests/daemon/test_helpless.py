@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Known(Docket):
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[Parts]:
     """A daemon over an empty directory, on a host that is short."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # a daemon's Sources block what they read
     (tmp_path / "mount").mkdir()
     (tmp_path / "run").mkdir(mode=0o700)
     root = open_cgroup(str(tmp_path / "mount"))
@@ -84,6 +86,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     )
     tree.close()
     root.close()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @pytest.mark.parametrize("is_helpless", [True, False])
