@@ -230,7 +230,7 @@ static int put_subject(struct sk_buff *message, u8 cmd, u64 subject, u32 count)
  * @subject: the previous level, the count of OOMs, or the cgroup
  * @count: of processes
  *
- * Context: atomic. Without memory the event is lost, and the next one has a gap before it.
+ * Context: atomic. Without memory the event is lost, and every listener reads ENOBUFS.
  */
 void netlink_tell(u8 cmd, const struct look *look, u64 subject, u32 count)
 {
@@ -240,12 +240,11 @@ void netlink_tell(u8 cmd, const struct look *look, u64 subject, u32 count)
 	if (!genl_has_listeners(&family, &init_net, 0))
 		return;
 	message = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_ATOMIC | __GFP_NOWARN);
-	if (!message)
-		return;
-	header = genlmsg_put(message, 0, 0, &family, 0, cmd);
+	header = message ? genlmsg_put(message, 0, 0, &family, 0, cmd) : NULL;
 	if (!header || message_put_stats(message, look) ||
 	    put_subject(message, cmd, subject, count)) {
 		nlmsg_free(message);
+		genl_set_err(&family, &init_net, 0, 0, -ENOBUFS);
 		return;
 	}
 	genlmsg_end(message, header);

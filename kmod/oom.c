@@ -221,8 +221,9 @@ void oom_arm(struct order *order)
 	spin_lock(&arm_lock);
 	old = rcu_replace_pointer(armed, order, lockdep_is_held(&arm_lock));
 	spin_unlock(&arm_lock);
-	synchronize_rcu();
-	kfree(old);
+	/* Not synchronize_rcu(): the daemon waits for the answer, 20 ms on a busy host. */
+	if (old)
+		kfree_rcu_mightsleep(old);
 	if (cancel_delayed_work_sync(&unmark_work))
 		unmark_run(NULL);
 }
