@@ -9,6 +9,8 @@ TALLY ?= .ci/tally $(RESULTS)
 LIMIT := timeout --kill-after=30 900
 # xunit1: its test cases name their file, which .ci/tally needs.
 PYTEST := $(LIMIT) .venv/bin/python -m pytest -q -o junit_family=xunit1
+# What takes minutes of an emulated guest is left to `make acceptance`.
+SHORT := -m 'vm and not long'
 VENV := .venv/.stamp
 
 .DEFAULT_GOAL := help
@@ -64,10 +66,10 @@ live: $(VENV)
 	$(PYTEST) --junit-xml=$(RESULTS)/live.xml -m live tests/live
 
 vm-6.12: $(VENV)
-	.ci/vm-stage 6.12 0 vm-6.12
+	.ci/vm-stage 6.12 0 vm-6.12 $(SHORT)
 
 vm-6.1: $(VENV)
-	.ci/vm-stage 6.1 512 vm-6.1 -k 'test_original or test_module_netlink or test_module_loading'
+	.ci/vm-stage 6.1 512 vm-6.1 $(SHORT) -k 'test_original or test_module_netlink or test_module_loading'
 
 acceptance: $(VENV)
 	.venv/bin/python tests/acceptance.py

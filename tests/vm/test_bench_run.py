@@ -16,6 +16,7 @@ from tests.support.scene import find_cgroup2
 pytestmark = pytest.mark.vm
 
 
+@pytest.mark.long
 def test_a_run_tells_who_killed_whom_and_leaves_nothing(request: pytest.FixtureRequest) -> None:
     prepare_guest()
     request.addfinalizer(mask_daemons)

@@ -100,6 +100,7 @@ def test_a_ladder_falls_in_its_order(family: Family, cells: Cells, measured: Mea
     assert [cell.was_killed() for cell in ladder] == [True, True, True, False]
 
 
+@pytest.mark.long
 def test_a_victim_of_a_thousand_processes_dies_whole(family: Family, cells: Cells, measured: Measured) -> None:
     crowd = cells.add("crowd/inner", [sys.executable, "-c", CROWD])
     wait_until(lambda: crowd.count() > 1000, LIMIT, "a thousand processes")
@@ -194,6 +195,7 @@ def test_an_order_without_anybody_alive_leaves_it_to_the_kernel(family: Family, 
     assert stats.kills() == []
 
 
+@pytest.mark.long
 def test_one_that_does_not_help_is_followed_by_the_next(family: Family, cells: Cells) -> None:
     idle = cells.add("idle", ["sleep", "3600"])
     room_mib = available_mib()
@@ -206,6 +208,7 @@ def test_one_that_does_not_help_is_followed_by_the_next(family: Family, cells: C
     assert kills_of(family) == [idle.cgroup_id, victim.cgroup_id]
 
 
+@pytest.mark.long
 def test_sysrq_takes_the_first_of_the_order_and_nobody_else(family: Family, cells: Cells) -> None:
     """The kernel kills one whatever a notifier says; it is asked to by hand here, with memory to spare."""
     victim = cells.add("victim", hog(8, hold=True))
@@ -218,6 +221,7 @@ def test_sysrq_takes_the_first_of_the_order_and_nobody_else(family: Family, cell
     assert family.stats().kills() == []
 
 
+@pytest.mark.long
 def test_who_is_exempt_from_the_kernels_killer_is_from_ours(family: Family, cells: Cells) -> None:
     room_mib = available_mib()
     exempt = cells.add("mixed", ["sleep", "3600"], -1000)

@@ -109,6 +109,7 @@ def test_an_idle_daemon_is_never_woken(scene: Scene, measured: Callable[[Mapping
     assert status_of(scene)["source"] == "the kernel module memory_info"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("module")
 def test_the_thresholds_are_those_of_the_policy(scene: Scene) -> None:
     daemon = scene.daemon("host: {warn: {mem_available: 20%}, kill: {mem_available: 100M, swap_free: 7%}}")
@@ -169,6 +170,7 @@ def test_the_order_follows_the_tree_and_ends_with_the_daemon(scene: Scene) -> No
     assert spared.poll() is None
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("module")
 def test_a_dry_run_leaves_the_module_alone(scene: Scene) -> None:
     before = read_stats().host
