@@ -7,16 +7,19 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 
 from cgoom.cli.demo_stage import Budget, Stage, plan_budget
-from cgoom.cli.demo_view import Curve, Timeline, render_account, render_screen
+from cgoom.cli.demo_view import Curve, Timeline, render_account, render_module_log, render_screen
 from cgoom.cli.errors import write_out
 from cgoom.cli.params import SIZE
-from cgoom.errors import HostError, NotPermittedError
+from cgoom.errors import CgoomError, HostError, NotPermittedError
 from cgoom.kernel.cgroup import find_mount
+from cgoom.kernel.kmsg import KernelLog, LogLine
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.memory_info import LEVEL_PATH
 from cgoom.kernel.vmstat import read_oom_kills
 from cgoom.model import HostMemory
 from cgoom.units import render_size
@@ -57,8 +60,28 @@ def demo(ctx: click.Context, here: bool, budget: int) -> None:
     # As for any exception: whoever ends us must not leave the two hogs behind.
     for signo in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signo, lambda received, _frame: sys.exit(128 + received))
+    log = _open_module_log()
     with Stage(mount, plan) as stage:
-        ctx.exit(_play(stage, plan, meminfo))
+        status = _play(stage, plan, meminfo)
+    _show_module_log(log)
+    ctx.exit(status)
+
+
+def _open_module_log() -> KernelLog | None:
+    """The kernel's log where the module speaks there; None without the module, or where the log is not for us."""
+    if os.path.exists(LEVEL_PATH):
+        with suppress(CgoomError):
+            return KernelLog()
+    return None
+
+
+def _show_module_log(log: KernelLog | None) -> None:
+    lines: list[LogLine] = []
+    if log is not None:
+        with suppress(CgoomError):
+            lines = log.read_lines()
+    if shown := render_module_log(lines):
+        write_out(shown)
 
 
 def _play(stage: Stage, plan: Budget, meminfo: MemInfo) -> int:

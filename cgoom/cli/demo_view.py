@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cgoom.kernel.kmsg import LogLine
+from cgoom.kernel.memory_info import FAMILY
 from cgoom.model import HostMemory, Record
 from cgoom.record.text import escape_text
-from cgoom.units import render_size, render_time
+from cgoom.units import USEC_PER_SEC, render_size, render_time
 
 BAR_WIDTH = 40  # characters; chosen: with the text beside it a line fits in 80
 
@@ -65,6 +67,15 @@ def render_account(record: Record, survivor_alive: bool, kernel_kills: int, time
             f"threshold crossed -> recovered     {_between(timeline.crossed_usec, timeline.recovered_usec)}",
         ]
     )
+
+
+def render_module_log(lines: Sequence[LogLine]) -> str:
+    """What the kernel module said, as dmesg has it; nothing when it said nothing."""
+    said = [line for line in lines if line.text.startswith(f"{FAMILY}:")]
+    if not said:
+        return ""
+    shown = (f"  [{line.t_usec / USEC_PER_SEC:12.6f}] {escape_text(line.text)}" for line in said)
+    return "\n".join(["", "dmesg", *shown])
 
 
 def _between(begun_usec: int | None, ended_usec: int | None) -> str:

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--kernel", choices=(*KERNELS, "all"), default="all", help="every image has all of them")
     commands.add_parser("run", parents=[guest, wheel, job], help="run a command in a fresh guest")
     commands.add_parser("test", parents=[guest, wheel, job], help="run the tests marked vm in a fresh guest")
-    commands.add_parser("demo", parents=[guest, wheel], help="run cgoom demo in a fresh guest")
+    commands.add_parser("demo", parents=[guest, wheel], help="run cgoom demo in a fresh guest, with the module")
     commands.add_parser("shell", parents=[guest, wheel], help="a root shell in a fresh guest")
     commands.add_parser("up", parents=[guest, wheel], help="start a guest in the background")
     commands.add_parser("exec", parents=[wheel, job], help="run a command in the guest in the background")
@@ -114,7 +114,8 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _demo(options: argparse.Namespace, _rest: list[str]) -> int:
-    task = runs.Task(["cgoom", "demo"], INTERACTIVE_SECONDS, tty=sys.stdout.isatty(), module=_module(options))
+    # With the module, whose lines in the kernel's log belong to what is shown.
+    task = runs.Task(["cgoom", "demo"], INTERACTIVE_SECONDS, tty=sys.stdout.isatty(), module=runs.Module.INSERTED)
     return _with_wheel(options, task)
 
 
