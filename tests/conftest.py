@@ -22,6 +22,7 @@ FAILED = pytest.StashKey[bool]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How often a scenario that is measured is run: few times in a test, many for the acceptance table."""
     parser.addoption("--runs", type=int, default=3, metavar="N", help="runs of each measured scenario")
+    parser.addoption("--ladders", type=int, default=1, metavar="N", help="ladders of eleven with a stopped daemon")
     parser.addoption("--loads", type=int, default=10, metavar="N", help="times that the module is removed and inserted")
 
 

@@ -26,6 +26,17 @@ def module() -> Iterator[None]:
 
 
 @pytest.fixture
+def no_module() -> Iterator[None]:
+    """Not there; as it was afterwards."""
+    was_inserted = is_inserted()
+    if was_inserted:
+        remove()
+    yield
+    if was_inserted:
+        insert()
+
+
+@pytest.fixture
 def family(module: None) -> Iterator[Family]:
     """A socket for requests."""
     with Family() as found:

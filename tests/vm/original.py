@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,17 @@ class Run:
     slow_said: str
 
 
-def run_original(scene: Scene, daemon: Daemon) -> Run:
-    """Fill the machine once, beside a daemon that runs already."""
-    kills = scene.oom_kills()
+@dataclass(frozen=True)
+class Pair:
+    """The two, waiting at the gate; their launchers."""
+
+    gate: Gate
+    slow: subprocess.Popen[bytes]
+    fast: subprocess.Popen[bytes]
+
+
+def launch_pair(scene: Scene) -> Pair:
+    """Both of them, each in its cgroup."""
     total_mib = (read_own_kib("MemAvailable") + read_own_kib("SwapFree")) // 1024
     gate = Gate(scene)
     slow = scene.launch("slow", 100, *gate.behind(hog(1 << 20, rate_mib=SLOW_MIB_PER_S, ignore_term=True)))
@@ -52,8 +61,16 @@ def run_original(scene: Scene, daemon: Daemon) -> Run:
     fast_command = hog(fast_mib, rate_mib=FAST_MIB_PER_S, ignore_term=True, hold=True)
     fast = scene.launch("fast", 10, *gate.behind(fast_command))
     wait_until(lambda: scene.is_populated("slow") and scene.is_populated("fast"), 30, "both to run")
+    return Pair(gate, slow, fast)
+
+
+def run_original(scene: Scene, daemon: Daemon) -> Run:
+    """Fill the machine once, beside a daemon that runs already."""
+    kills = scene.oom_kills()
+    pair = launch_pair(scene)
+    slow, fast = pair.slow, pair.fast
     with Sampler(scene.directory, watch={"slow": str(scene.cgroup("slow") / "cgroup.events")}) as sampler:
-        gate.open()
+        pair.gate.open()
         wait_until(lambda: slow.poll() is not None or fast.poll() is not None, FULL_LIMIT, "somebody to die")
         died = time.monotonic()
         wait_until(
@@ -95,14 +112,20 @@ def milliseconds_between(begun_usec: int | None, ended_usec: int | None) -> floa
 
 def read_crossing(seen: Seen) -> tuple[int | None, int | None]:
     """When memory (and swap) first were at the kill threshold, and when MemAvailable was above the warning again."""
+    crossing = first_at(seen, KILL_SHARE)
+    if crossing is None:
+        return None, None
+    total_kib = read_own_kib("MemTotal")
+    back = (s.t_usec for s in seen.samples if s.t_usec > crossing and s.available_kib > total_kib * WARN_SHARE)
+    return crossing, next(back, None)
+
+
+def first_at(seen: Seen, share: float) -> int | None:
+    """When memory, and swap where there is some, first had no more than this share left."""
     total_kib, swap_kib = read_own_kib("MemTotal"), read_own_kib("SwapTotal")
 
     def is_short(sample: Sample) -> bool:
-        swap_short = sample.swap_free_kib <= swap_kib * KILL_SHARE
-        return sample.available_kib <= total_kib * KILL_SHARE and (swap_kib == 0 or swap_short)
+        swap_short = sample.swap_free_kib <= swap_kib * share
+        return sample.available_kib <= total_kib * share and (swap_kib == 0 or swap_short)
 
-    crossing = next((sample.t_usec for sample in seen.samples if is_short(sample)), None)
-    if crossing is None:
-        return None, None
-    back = (s.t_usec for s in seen.samples if s.t_usec > crossing and s.available_kib > total_kib * WARN_SHARE)
-    return crossing, next(back, None)
+    return next((sample.t_usec for sample in seen.samples if is_short(sample)), None)

@@ -26,11 +26,11 @@ RATE_MIB_PER_S = 12
 LIMIT = 300.0
 
 
-def launch_eleven(scene: Scene, gate: Gate) -> dict[int, Callable[[], int | None]]:
+def launch_eleven(scene: Scene, gate: Gate, rate_mib: int = RATE_MIB_PER_S) -> dict[int, Callable[[], int | None]]:
     """All eleven, waiting at the gate. Priority -> exit status of its launcher, or None."""
     order = list(PRIORITIES)
     random.shuffle(order)
-    command = gate.behind(hog(1 << 20, rate_mib=RATE_MIB_PER_S, ignore_term=True))
+    command = gate.behind(hog(1 << 20, rate_mib=rate_mib, ignore_term=True))
     launchers = {priority: scene.launch(f"p{priority}", priority, *command) for priority in order}
     wait_until(lambda: all(scene.is_populated(f"p{priority}") for priority in order), 60, "all eleven to run")
     return {priority: launcher.poll for priority, launcher in launchers.items()}
@@ -61,13 +61,11 @@ def test_b23_the_order_survives_daemons_that_are_killed_at_random(
     daemon = scene.daemon()
     gate = Gate(scene)
     statuses = launch_eleven(scene, gate)
-    events = {f"p{priority}": str(scene.cgroup(f"p{priority}") / "cgroup.events") for priority in PRIORITIES}
-    with Sampler(scene.directory, watch=events) as sampler:
+    with Sampler(scene.directory, watch=events_of_eleven(scene)) as sampler:
         gate.open()
         over = functools.partial(all_ended, statuses)
         killed = kill_at_random(daemon, random.Random(seed), over)
-    empty = {priority: sampler.seen.empty_usec[f"p{priority}"] for priority in PRIORITIES}
-    order = sorted(PRIORITIES, key=lambda priority: empty[priority] or 0)
+    empty, order = read_deaths(sampler)
     promised = [read_promise(scene.stderr(f"p{priority}")) for priority in PRIORITIES]
     kept = wait_until(lambda: kept_promises(daemon, promised), 30, "every record that a verdict names")
     measured(
@@ -84,6 +82,17 @@ def test_b23_the_order_survives_daemons_that_are_killed_at_random(
     assert any(promised), "no daemon ever killed anybody"
     assert len(kept) == len(set(kept)), "a decision was recorded twice"
     assert killed >= 2
+
+
+def events_of_eleven(scene: Scene) -> dict[str, str]:
+    """What a sampler watches to see each of them die."""
+    return {f"p{priority}": str(scene.cgroup(f"p{priority}") / "cgroup.events") for priority in PRIORITIES}
+
+
+def read_deaths(sampler: Sampler) -> tuple[dict[int, int | None], list[int]]:
+    """When each of them was empty; and all of them in that order, those that were not seen to die in front."""
+    empty = {priority: sampler.seen.empty_usec[f"p{priority}"] for priority in PRIORITIES}
+    return empty, sorted(PRIORITIES, key=lambda priority: empty[priority] or 0)
 
 
 def all_ended(statuses: Mapping[int, Callable[[], int | None]]) -> bool:
