@@ -101,10 +101,19 @@ def test_an_idle_daemon_is_never_woken(scene: Scene, measured: Callable[[Mapping
         scene.launch(f"idle{number}", 100 * number, "sleep", "3600")
     wait_armed(scene, 3)
     wait_quiet(daemon)
+    asleep = read_stats()
     begun, before = time.monotonic(), read_switches(daemon.pid)
     wait_until(lambda: time.monotonic() - begun >= IDLE_SEC, IDLE_SEC + 5, "the idle time")
     woken = read_switches(daemon.pid) - before
-    measured({"idle_sec": IDLE_SEC, "wake_ups": woken})
+    awake, minutes = read_stats(), (time.monotonic() - begun) / 60
+    measured(
+        {
+            "idle_sec": IDLE_SEC,
+            "wake_ups": woken,
+            "looks_per_minute": round((awake.looks - asleep.looks) / minutes),
+            "look_usec_per_minute": round((awake.look_ns - asleep.look_ns) / minutes / 1000),
+        }
+    )
     assert woken == 0
     assert status_of(scene)["source"] == "the kernel module memory_info"
 

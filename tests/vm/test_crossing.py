@@ -1,0 +1,107 @@
+"""From the moment at which memory crosses a threshold to the one at which user space knows, three ways to watch."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.hogs import hog
+from tests.support.module import read_level
+from tests.support.observe import KINDS, Observers
+from tests.support.sampler import Sampler, Seen
+from tests.support.wait import wait_until
+from tests.vm.cells import Cells, available_mib
+from tests.vm.gate import read_own_kib
+from tests.vm.original import KILL_SHARE, SLOW_MIB_PER_S, WARN_SHARE, first_at
+
+pytestmark = pytest.mark.vm
+
+SHARES = {1: WARN_SHARE, 2: KILL_SHARE}
+# Milliseconds between two samples of the truth; each takes some 0.2 ms in an emulated guest.
+INTERVAL_MS = 2
+# Share of memory and swap by which the module's own reading may differ from a sample next to it; measured: pages that
+# the per-CPU lists hold come and go between two readings.
+NEAR_SHARE = 0.005
+# MiB that the slow one leaves for its slow part, and what both leave in the end: between the kill threshold and the
+# kernel's own killer.
+SLOW_PART_MIB = 200
+LEFT_SHARE = 0.02
+# Seconds; a guest with swap thrashes before both are short.
+FULL_LIMIT = 120.0
+# Seconds that the slower observers get once the first one has seen everything.
+LATE_SEC = 10.0
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """One run: the truth, the moment it was near, and who knew when. Level -> microseconds, None where not seen."""
+
+    truth: dict[int, int | None]
+    near: dict[int, int | None]
+    known: dict[str, dict[int, int | None]]
+
+
+def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int) -> Crossing:
+    """Fill the machine once; the hog dies as soon as everybody knows."""
+    room_mib = available_mib() + read_own_kib("SwapFree") // 1024
+    limit_mib = room_mib - int(read_own_kib("MemTotal") * LEFT_SHARE) // 1024
+    burst_mib = room_mib - SLOW_PART_MIB if rate_mib else 0
+    begun_usec = time.monotonic_ns() // 1000
+
+    def seen_by(*kinds: str) -> bool:
+        return all(observers.first_at(kind, 2, begun_usec) for kind in kinds)
+
+    with Sampler(directory, interval_ms=INTERVAL_MS) as sampler:
+        cell = cells.add("hog", hog(limit_mib, rate_mib=rate_mib, burst_mib=burst_mib, hold=True), score=1000)
+        wait_until(lambda: seen_by("event") or not cell.is_alive(), FULL_LIMIT, "level 2 to be told")
+        with suppress(AssertionError):  # who has not seen it by now has missed it, which is a result
+            wait_until(lambda: seen_by(*KINDS) or not cell.is_alive(), LATE_SEC, "everybody to know")
+        cell.end()
+    wait_until(lambda: read_level() == 0, 60, "room again")
+    known = {kind: {level: observers.first_at(kind, level, begun_usec) for level in SHARES} for kind in KINDS}
+    return Crossing(truth_of(sampler.seen, 0.0), truth_of(sampler.seen, NEAR_SHARE), known)
+
+
+def truth_of(seen: Seen, margin: float) -> dict[int, int | None]:
+    """When each threshold was reached, or missed by no more than a margin."""
+    return {level: first_at(seen, share + margin) for level, share in SHARES.items()}
+
+
+def spread(runs: list[Crossing], kind: str, level: int) -> dict[str, float]:
+    """Milliseconds from the truth to knowing it: median and worst, and in how many runs it was known at all."""
+    pairs = [(run.truth[level], run.known[kind][level]) for run in runs]
+    lags = [(known - truth) / 1000 for truth, known in pairs if truth is not None and known is not None]
+    return {"median": statistics.median(lags), "worst": max(lags), "seen": len(lags)} if lags else {"seen": 0}
+
+
+@pytest.mark.usefixtures("module")
+@pytest.mark.parametrize("rate_mib", [SLOW_MIB_PER_S, 0], ids=["slow", "fastest"])
+def test_crossing_is_known(
+    request: pytest.FixtureRequest,
+    cells: Cells,
+    tmp_path: Path,
+    rate_mib: int,
+    measured: Callable[[Mapping[str, object]], None],
+) -> None:
+    with Observers(tmp_path) as observers:
+        runs = [run_hog(cells, observers, tmp_path, rate_mib) for _ in range(request.config.getoption("--runs"))]
+    measured(
+        {
+            "runs": len(runs),
+            "crossing_ms": {
+                kind: {("warn", "kill")[level - 1]: spread(runs, kind, level) for level in SHARES} for kind in KINDS
+            },
+        }
+    )
+    for run in runs:
+        for level in SHARES:
+            known, near = run.known["event"][level], run.near[level]
+            assert known is not None, f"level {level} was not told"
+            assert near is not None, f"level {level} was told and never reached"
+            assert known >= near - INTERVAL_MS * 1000
