@@ -204,7 +204,7 @@ MODULE_ROWS = {
         "idle: their CPU per minute, us": "look_usec_per_minute",
     },
 }
-OBSERVERS = ("event", "sampling", "polling")
+OBSERVERS = ("module", "event", "sampling", "polling")
 
 
 def render_module(columns: list[str], results: Results) -> list[str]:
@@ -218,8 +218,14 @@ def render_module(columns: list[str], results: Results) -> list[str]:
     for test, titles in MODULE_ROWS.items():
         found = [find_measured(results[name], test) for name in columns]
         rows += [[title, *(render_cell(each, field) for each in found)] for title, field in titles.items()]
-    lines = ["## The kernel module", "", "A daemon that is stopped has prepared what it prepares ahead. Times are"]
-    lines += ["median / worst in ms (runs in which it was seen); an observer may be ahead of the 2 ms samples.", ""]
+    lines = [
+        "## The kernel module",
+        "",
+        "A daemon that is stopped has prepared what it prepares ahead. Times are median / worst in ms (runs in which",
+        "it was seen), from the first sample at or below the threshold, 2 ms after the one before: who looks between",
+        "the two may be ahead. `module` is the look that an event tells of, `event` when a process has read it.",
+        "",
+    ]
     return lines + render_rows(rows)
 
 

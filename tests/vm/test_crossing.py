@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.hogs import hog
 from tests.support.module import read_level
-from tests.support.observe import KINDS, Observers
+from tests.support.observe import KINDS, MODULE, Observers
 from tests.support.sampler import Sampler, Seen
 from tests.support.wait import wait_until
 from tests.vm.cells import Cells, available_mib
@@ -22,6 +22,7 @@ from tests.vm.original import KILL_SHARE, SLOW_MIB_PER_S, WARN_SHARE, first_at
 
 pytestmark = pytest.mark.vm
 
+WATCHERS = (MODULE, *KINDS)
 SHARES = {1: WARN_SHARE, 2: KILL_SHARE}
 # Milliseconds between two samples of the truth; each takes some 0.2 ms in an emulated guest.
 INTERVAL_MS = 2
@@ -31,7 +32,9 @@ NEAR_SHARE = 0.005
 # MiB that the slow one leaves for its slow part, and what both leave in the end: between the kill threshold and the
 # kernel's own killer.
 SLOW_PART_MIB = 200
-LEFT_SHARE = 0.02
+LEFT_SHARE = 0.015
+# Seconds between two readings that are the same once the memory of the last hog is back.
+SETTLE_SEC = 0.5
 # Seconds; a guest with swap thrashes before both are short.
 FULL_LIMIT = 120.0
 # Seconds that the slower observers get once the first one has seen everything.
@@ -49,7 +52,7 @@ class Crossing:
 
 def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int) -> Crossing:
     """Fill the machine once; the hog dies as soon as everybody knows."""
-    room_mib = available_mib() + read_own_kib("SwapFree") // 1024
+    room_mib = wait_until(settled_room_mib, 60, "the room to be all there")
     limit_mib = room_mib - int(read_own_kib("MemTotal") * LEFT_SHARE) // 1024
     burst_mib = room_mib - SLOW_PART_MIB if rate_mib else 0
     begun_usec = time.monotonic_ns() // 1000
@@ -64,8 +67,16 @@ def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int) 
             wait_until(lambda: seen_by(*KINDS) or not cell.is_alive(), LATE_SEC, "everybody to know")
         cell.end()
     wait_until(lambda: read_level() == 0, 60, "room again")
-    known = {kind: {level: observers.first_at(kind, level, begun_usec) for level in SHARES} for kind in KINDS}
+    known = {kind: {level: observers.first_at(kind, level, begun_usec) for level in SHARES} for kind in WATCHERS}
     return Crossing(truth_of(sampler.seen, 0.0), truth_of(sampler.seen, NEAR_SHARE), known)
+
+
+def settled_room_mib() -> int:
+    """MiB of memory and swap to be taken; 0 while they still change."""
+    before_mib, begun = available_mib() + read_own_kib("SwapFree") // 1024, time.monotonic()
+    wait_until(lambda: time.monotonic() - begun >= SETTLE_SEC, 5, "the readings to be apart")
+    room_mib = available_mib() + read_own_kib("SwapFree") // 1024
+    return room_mib if abs(room_mib - before_mib) <= 1 else 0
 
 
 def truth_of(seen: Seen, margin: float) -> dict[int, int | None]:
@@ -95,7 +106,7 @@ def test_crossing_is_known(
         {
             "runs": len(runs),
             "crossing_ms": {
-                kind: {("warn", "kill")[level - 1]: spread(runs, kind, level) for level in SHARES} for kind in KINDS
+                kind: {("warn", "kill")[level - 1]: spread(runs, kind, level) for level in SHARES} for kind in WATCHERS
             },
         }
     )
