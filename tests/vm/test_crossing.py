@@ -91,6 +91,7 @@ def spread(runs: list[Crossing], kind: str, level: int) -> dict[str, float]:
     return {"median": statistics.median(lags), "worst": max(lags), "seen": len(lags)} if lags else {"seen": 0}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("module")
 @pytest.mark.parametrize("rate_mib", [SLOW_MIB_PER_S, 0], ids=["slow", "fastest"])
 def test_crossing_is_known(

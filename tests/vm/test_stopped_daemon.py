@@ -119,6 +119,7 @@ def test_stopped_with_the_module_the_right_one_dies(request: pytest.FixtureReque
     assert all(run.steered_to_empty_ms is not None for run in runs)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_module")
 def test_stopped_without_the_module_somebody_dies(request: pytest.FixtureRequest, measured: Measured) -> None:
     runs = measure_pairs(request.config, measured, with_module=False)
@@ -161,12 +162,14 @@ def measure_ladders(config: pytest.Config, measured: Measured, with_module: bool
     return orders
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("module")
 def test_stopped_with_the_module_eleven_die_in_strict_order(request: pytest.FixtureRequest, measured: Measured) -> None:
     orders = measure_ladders(request.config, measured, with_module=True)
     assert orders == [RIGHT_ORDER] * len(orders)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_module")
 def test_stopped_without_the_module_all_eleven_die(request: pytest.FixtureRequest, measured: Measured) -> None:
     orders = measure_ladders(request.config, measured, with_module=False)
