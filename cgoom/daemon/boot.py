@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     """Make the paths and the stand-in known, then run the daemon; the exit status is the daemon's."""
     sys.path[:0] = argv[0].split(":")
     sys.modules["inspect"] = _LaterInspect("inspect")
-    from cgoom.daemon.__main__ import main as run  # noqa: PLC0415 - only now it can be found
+    from cgoom.daemon.build import main as run  # noqa: PLC0415 - only now it can be found
 
     return run(argv[1:])
 

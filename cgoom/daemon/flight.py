@@ -135,6 +135,7 @@ class Flights:
     def _term(self, action: TermAction, member: Member, level: Level, snapshot: Snapshot) -> Answer:
         ledger, ref = self._ledger, member.workload.ref
         self._take_ready(ref)
+        ledger.forget_ready()
         record = self._draft(self._with_usage(action.candidate, member), action.why, level, snapshot)
         ledger.open_entry(record, snapshot.now_usec)
         answer = self._executor.term(member.cgroup, render_verdict(record, "asked to end"))

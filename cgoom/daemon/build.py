@@ -1,13 +1,12 @@
-"""`python -m cgoom.daemon FD POLICY_PATH real|dry`: the daemon itself, in a process that never knew click or YAML.
+"""The daemon's parts, made and put together, in a process that never knew click or YAML.
 
-`cgoom daemon` compiles the policy and executes this with the JSON of it behind the descriptor FD.
+`cgoom daemon` compiles the policy and executes `boot.py`, which comes here with the JSON of it behind a descriptor.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 
 from cgoom.act.execute import DryExecutor, RealExecutor
 from cgoom.core.match import Scope
@@ -41,7 +40,7 @@ _READ_BYTES = 1 << 20
 
 
 def main(argv: list[str]) -> int:
-    """Run the daemon; the exit status as in `errors`."""
+    """Run the daemon that `argv` (FD, POLICY_PATH, `real` or `dry`) asks for; the exit status as in `errors`."""
     journal = Journal()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
@@ -124,7 +123,3 @@ def _publish(layout: Layout, journal: Journal, policy: Policy) -> None:
         replace_file(layout.run_dir, POLICY_FILE, encode_policy(policy).encode())
     except CgoomError as error:
         journal.write(Severity.WARNING, f"`cgoom status` shows an older policy: {error.message}")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
