@@ -23,6 +23,7 @@ from cgoom.model import (
     Candidate,
     CgroupRef,
     Flight,
+    HostMemory,
     Level,
     Outcome,
     Policy,
@@ -31,6 +32,7 @@ from cgoom.model import (
     State,
     TermAction,
     Why,
+    Workload,
 )
 from cgoom.observe.tree import Member
 from cgoom.observe.usage import read_usage
@@ -58,10 +60,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Who is next, as of when."""
+    """Who is next, as of when, and whether its launcher was told to wait for a verdict."""
 
     candidate: Candidate
     made_usec: int
+    is_announced: bool
 
 
 class Flights:
@@ -75,6 +78,26 @@ class Flights:
         self._held: dict[CgroupRef, Held] = {}
         self._ready: Ready | None = None
 
+    def expect(self, first: Workload | None, memory: HostMemory) -> None:
+        """While the host is not short: what the kill of the first of the order needs, without a word to anybody.
+
+        A host may run short between two looks; then the kill is as quick as one that a warning came before.
+        """
+        if first == (None if self._ready is None else self._ready.candidate.workload):
+            return
+        self.forget_ready()
+        member = None if first is None else self._host.tree.find(first.ref)
+        if first is None or member is None or not self._hold(member):
+            return
+        seen, why = Seen(Level.OK, memory, len(self._host.tree)), Why("decided in this moment", "first of the order")
+        self._ledger.ready_entry(self._ledger.draft(seen, Candidate(first), why, "shortage"))
+        self._ready = Ready(Candidate(first), read_usec(), is_announced=False)
+
+    def calm_down(self) -> None:
+        """The shortage is over: nobody is to wait for a verdict."""
+        if self._ready is not None and self._ready.is_announced:
+            self.forget_ready()
+
     def make_ready(self, policy: Policy, state: State, snapshot: Snapshot) -> None:
         """While the host is short and nobody has to die now: the kill of whoever would be next."""
         flying = frozenset() if state.flight is None else frozenset({state.flight.workload.ref})
@@ -84,6 +107,7 @@ class Flights:
         ready = self._ready
         if (
             ready is not None
+            and ready.is_announced
             and ready.candidate.workload == first[0].workload
             and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
         ):
@@ -93,12 +117,12 @@ class Flights:
         member = self._host.tree.find(first[0].workload.ref)
         if member is None or not self._hold(member):
             return
-        if self._ready is None:
+        if self._ready is None or not self._ready.is_announced:
             self._executor.announce(member.cgroup)
         why = Why(shortage(policy.host, state.level, snapshot.memory), place_reason(first, 0, policy.victim))
         candidate = self._with_usage(first[0], member)
         self._ledger.ready_entry(self._draft(candidate, why, state.level, snapshot))
-        self._ready = Ready(candidate, snapshot.now_usec)
+        self._ready = Ready(candidate, snapshot.now_usec, is_announced=True)
 
     def forget_ready(self) -> None:
         """Nobody is next any more: the shortage is over, or somebody else is."""
@@ -108,7 +132,7 @@ class Flights:
         self._ledger.forget_ready()
         ref = ready.candidate.workload.ref
         member = self._host.tree.find(ref)
-        if member is not None:
+        if member is not None and ready.is_announced:
             self._executor.tell(member.cgroup, "")
         self._let_go(ref)
 
@@ -162,7 +186,9 @@ class Flights:
         written_usec = read_usec()
         seen = Seen(level, snapshot.memory, len(self._host.tree))
         if was_ready:
-            ledger.complete(ref, seen, why, time.time_ns() // 1000 - (written_usec - snapshot.now_usec))
+            usage = self._with_usage(candidate, member).usage
+            time_usec = time.time_ns() // 1000 - (read_usec() - snapshot.now_usec)
+            ledger.complete(ref, seen, why, time_usec, usage)
         elif was_open and level == Level.KILL:
             ledger.renew(ref, seen, why.shortage)
         self._tell_kill(candidate, member, answer, written_usec)

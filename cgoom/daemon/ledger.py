@@ -16,6 +16,7 @@ from cgoom.model import (
     Outcome,
     Record,
     Step,
+    Usage,
     Why,
     Workload,
 )
@@ -125,8 +126,8 @@ class Ledger:
 
         self._update(ref, change)
 
-    def complete(self, ref: CgroupRef, seen: Seen, why: Why, time_usec: int) -> None:
-        """What was made ready was decided: as of now, and for the reason of now."""
+    def complete(self, ref: CgroupRef, seen: Seen, why: Why, time_usec: int, usage: Usage | None) -> None:
+        """What was made ready was decided: as of now, and for the reason of now. `usage` None: as it was."""
 
         def change(record: Record) -> Record:
             return replace(
@@ -136,6 +137,7 @@ class Ledger:
                 candidates=seen.candidates,
                 why=why,
                 time_usec=time_usec,
+                usage_bytes=record.usage_bytes if usage is None else usage.current_bytes,
             )
 
         self._update(ref, change)

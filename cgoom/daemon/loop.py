@@ -118,7 +118,8 @@ class Loop:
         self._is_helpless = False
         self._is_calm = is_calm(policy, self._state, memory)
         if self._is_calm:
-            parts.flights.forget_ready()
+            parts.flights.calm_down()
+            parts.flights.expect(parts.standby.first, memory)
             parts.docket.forget()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
             return

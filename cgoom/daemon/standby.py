@@ -70,6 +70,7 @@ class Standby:
         self._ledger, self._journal = ledger, journal
         self._run_dir = run_dir
         self._memo = self._kept = Memo(boot_id)
+        self.first: Workload | None = None  # of the order, when it was last looked at
         self._policy = Policy()
         self._seen: tuple[object, ...] = ()
         self._armed: tuple[int, tuple[Workload, ...]] | None = None  # None: what the module has is not known
@@ -148,7 +149,9 @@ class Standby:
         if looked != self._seen:
             self._seen = looked
             equals = self._docket.find_equals(ORDER_LIMIT, may_read=level == Level.OK)
-            self._prepare(rank_first(equals, self._policy.victim, ORDER_LIMIT))
+            order = rank_first(equals, self._policy.victim, ORDER_LIMIT)
+            self.first = order[0] if order else None
+            self._prepare(order)
             self.take_events()  # what came while the module was told
         if self._kept is not self._make_memo():
             self._keep_memo()
@@ -287,6 +290,7 @@ class Unprepared:
     """A dry run: nothing is prepared, and nobody is asked to watch."""
 
     is_watched = False
+    first: Workload | None = None
 
     def begin(self, policy: Policy) -> None:
         """Nothing."""

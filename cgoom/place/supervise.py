@@ -30,6 +30,8 @@ _SIGNALLED = 128
 # Seconds that the verdict may come after the death; chosen: the daemon writes it within a millisecond, unless it is
 # stopped or dead itself. It is looked for, not listened for: inotify would cost every waiting parent ctypes.
 _VERDICT_WAIT_SEC = 1.0
+# The same after a kill that nobody announced, as is every `kill -9`: no longer than a person notices. Chosen.
+_UNANNOUNCED_WAIT_SEC = 0.1
 _VERDICT_POLL_SEC = 0.002
 
 
@@ -61,7 +63,10 @@ def _read_verdict(placed: Placed, was_killed: bool) -> str:
     deadline_sec = time.monotonic() + _VERDICT_WAIT_SEC
     while True:
         verdict = read_verdict(placed.cgroup.fd)
-        if verdict is None or verdict.is_final or not was_killed or time.monotonic() >= deadline_sec:
+        left_sec = deadline_sec - time.monotonic()
+        if verdict is None:
+            left_sec -= _VERDICT_WAIT_SEC - _UNANNOUNCED_WAIT_SEC
+        if (verdict is not None and verdict.is_final) or not was_killed or left_sec <= 0:
             return "" if verdict is None else verdict.text
         time.sleep(_VERDICT_POLL_SEC)
 

@@ -117,6 +117,33 @@ def test_what_was_decided_and_not_begun_is_decided_anew(world: World, level: Lev
     assert world.deeds.verdicts == {"a": ""}, "nobody is told what is not so"
 
 
+def test_the_first_of_the_order_is_expected_without_a_word(world: World) -> None:
+    other, victim = world.add("b", 100), world.add("a", 900)
+    memory = world.snapshot(Level.OK).memory
+    world.flights.expect(other.workload, memory)
+    world.flights.expect(victim.workload, memory)
+    world.flights.calm_down()
+    assert world.deeds.verdicts == {}
+    assert leftovers(world) == []
+    kill(world, victim)
+    record = world.ledger.find(victim.workload.ref)
+    assert record is not None
+    assert [step.note for step in record.steps if step.what == "kill"] == ["held"]
+    assert (record.why, record.level, record.candidates, record.usage_bytes) == (WHY, Level.KILL, 2, 1 << 20)
+    assert list(world.deeds.verdicts) == ["a"]
+
+
+def test_who_was_expected_is_announced_by_a_warning_and_forgotten_after_it(world: World) -> None:
+    victim = world.add("a", 900)
+    world.flights.expect(victim.workload, world.snapshot(Level.OK).memory)
+    world.make_ready()
+    assert world.deeds.verdicts == {"a": PROVISIONAL}
+    world.flights.calm_down()
+    assert world.deeds.verdicts == {"a": ""}
+    world.flights.expect(None, world.snapshot(Level.OK).memory)
+    assert leftovers(world) == []
+
+
 def test_descriptors_are_given_back(world: World) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(20):
