@@ -29,12 +29,10 @@ INTERVAL_MS = 2
 # Share of memory and swap by which the module's own reading may differ from a sample next to it; measured: pages that
 # the per-CPU lists hold come and go between two readings.
 NEAR_SHARE = 0.005
-# MiB that the slow one leaves for its slow part, and what both leave in the end: between the kill threshold and the
-# kernel's own killer.
+# MiB that are left when the slow one becomes slow: twice the threshold of a warning.
 SLOW_PART_MIB = 200
-LEFT_SHARE = 0.015
-# Seconds between two readings that are the same once the memory of the last hog is back.
-SETTLE_SEC = 0.5
+# MiB that may be missing when the next run begins: half of what is left above a warning after the burst.
+SLACK_MIB = 50
 # Seconds; a guest with swap thrashes before both are short.
 FULL_LIMIT = 120.0
 # Seconds that the slower observers get once the first one has seen everything.
@@ -50,33 +48,28 @@ class Crossing:
     known: dict[str, dict[int, int | None]]
 
 
-def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int) -> Crossing:
-    """Fill the machine once; the hog dies as soon as everybody knows."""
-    room_mib = wait_until(settled_room_mib, 60, "the room to be all there")
-    limit_mib = room_mib - int(read_own_kib("MemTotal") * LEFT_SHARE) // 1024
-    burst_mib = room_mib - SLOW_PART_MIB if rate_mib else 0
+def read_room_mib() -> int:
+    """What can be taken of memory and swap, about."""
+    return available_mib() + read_own_kib("SwapFree") // 1024
+
+
+def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int, burst_mib: int) -> Crossing:
+    """Fill the machine once; the hog dies as soon as everybody knows, or by the kernel, as its first choice."""
     begun_usec = time.monotonic_ns() // 1000
 
     def seen_by(*kinds: str) -> bool:
         return all(observers.first_at(kind, 2, begun_usec) for kind in kinds)
 
     with Sampler(directory, interval_ms=INTERVAL_MS) as sampler:
-        cell = cells.add("hog", hog(limit_mib, rate_mib=rate_mib, burst_mib=burst_mib, hold=True), score=1000)
+        cell = cells.add("hog", hog(1 << 20, rate_mib=rate_mib, burst_mib=burst_mib), score=1000)
         wait_until(lambda: seen_by("event") or not cell.is_alive(), FULL_LIMIT, "level 2 to be told")
         with suppress(AssertionError):  # who has not seen it by now has missed it, which is a result
             wait_until(lambda: seen_by(*KINDS) or not cell.is_alive(), LATE_SEC, "everybody to know")
         cell.end()
-    wait_until(lambda: read_level() == 0, 60, "room again")
+    room_mib = burst_mib + SLOW_PART_MIB - SLACK_MIB
+    wait_until(lambda: read_level() == 0 and read_room_mib() >= room_mib, 60, "room again")
     known = {kind: {level: observers.first_at(kind, level, begun_usec) for level in SHARES} for kind in WATCHERS}
     return Crossing(truth_of(sampler.seen, 0.0), truth_of(sampler.seen, NEAR_SHARE), known)
-
-
-def settled_room_mib() -> int:
-    """MiB of memory and swap to be taken; 0 while they still change."""
-    before_mib, begun = available_mib() + read_own_kib("SwapFree") // 1024, time.monotonic()
-    wait_until(lambda: time.monotonic() - begun >= SETTLE_SEC, 5, "the readings to be apart")
-    room_mib = available_mib() + read_own_kib("SwapFree") // 1024
-    return room_mib if abs(room_mib - before_mib) <= 1 else 0
 
 
 def truth_of(seen: Seen, margin: float) -> dict[int, int | None]:
@@ -102,7 +95,9 @@ def test_crossing_is_known(
     measured: Callable[[Mapping[str, object]], None],
 ) -> None:
     with Observers(tmp_path) as observers:
-        runs = [run_hog(cells, observers, tmp_path, rate_mib) for _ in range(request.config.getoption("--runs"))]
+        burst_mib = max(0, read_room_mib() - SLOW_PART_MIB) if rate_mib else 0
+        count = request.config.getoption("--runs")
+        runs = [run_hog(cells, observers, tmp_path, rate_mib, burst_mib) for _ in range(count)]
     measured(
         {
             "runs": len(runs),
