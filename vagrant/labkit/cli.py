@@ -76,7 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--memory", type=_positive, default=DEFAULT_MEMORY_MIB, metavar="MIB")
     guest.add_argument("--cpus", type=_positive, default=DEFAULT_CPUS, metavar="N")
     guest.add_argument("--out", type=_directory, metavar="DIR", help="share DIR read-write at /out")
-    guest.add_argument("--module", action="store_true", help="insert the kernel module of the checkout first")
+    guest.add_argument(
+        "--module",
+        nargs="?",
+        type=runs.Module,
+        const=runs.Module.INSERTED,
+        default=runs.Module.ABSENT,
+        metavar="STATE",
+        help="insert the kernel module of the checkout first; with `present` it only lies at /wheel",
+    )
     wheel = _Parser(add_help=False)
     wheel.add_argument("--wheel", type=_wheel, metavar="PATH", help="install this wheel in the guest first")
     job = _Parser(add_help=False)
@@ -101,7 +109,7 @@ def _build(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
-    task = runs.Task(rest, options.timeout, options.wheel, options.tty, _module(options))
+    task = runs.Task(rest, options.timeout, options.wheel, options.tty, options.module)
     return runs.run_fresh(_spec(options), task)
 
 
@@ -109,7 +117,7 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
     named = any((CHECKOUT / argument.partition("::")[0]).exists() for argument in rest if argument[:1] not in ("", "-"))
     argv = ["python3", "-m", "pytest", "-m", "vm", "-p", "no:cacheprovider", *([] if named else ["tests/vm"]), *rest]
     # Tests that insert it themselves find it, too.
-    module = runs.Module.INSERTED if options.module else runs.Module.PRESENT
+    module = runs.Module.PRESENT if options.module is runs.Module.ABSENT else options.module
     return _with_wheel(options, runs.Task(argv, options.timeout, tty=options.tty, module=module))
 
 
@@ -126,12 +134,12 @@ def _with_wheel(options: argparse.Namespace, task: runs.Task) -> int:
 
 
 def _shell(options: argparse.Namespace, _rest: list[str]) -> int:
-    task = runs.Task(["bash", "-l"], INTERACTIVE_SECONDS, options.wheel, tty=True, module=_module(options))
+    task = runs.Task(["bash", "-l"], INTERACTIVE_SECONDS, options.wheel, tty=True, module=options.module)
     return runs.run_fresh(_spec(options), task)
 
 
 def _up(options: argparse.Namespace, _rest: list[str]) -> int:
-    return runs.up(_spec(options), options.wheel, _module(options))
+    return runs.up(_spec(options), options.wheel, options.module)
 
 
 def _exec(options: argparse.Namespace, rest: list[str]) -> int:
@@ -140,10 +148,6 @@ def _exec(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _down(_options: argparse.Namespace, _rest: list[str]) -> int:
     return runs.down()
-
-
-def _module(options: argparse.Namespace) -> runs.Module:
-    return runs.Module.INSERTED if options.module else runs.Module.ABSENT
 
 
 def _spec(options: argparse.Namespace) -> Spec:
