@@ -91,6 +91,7 @@ def test_exec_leaves_no_parent(scene: Scene) -> None:
 
 def test_priority_changes_while_it_runs(scene: Scene) -> None:
     daemon = scene.daemon()
+    scene.launch("first", 1000, "sleep", "3600")  # the daemon puts 1000 on whoever dies next, and on nobody else
     launcher = scene.launch("moving", 100, "sleep", "3600")
     assert scene.run("priority", "moving", "900").returncode == 0
     assert os.getxattr(scene.cgroup("moving"), "trusted.cgoom.priority") == b"900"
