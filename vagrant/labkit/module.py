@@ -24,8 +24,16 @@ NAME = "memory_info.ko"
 SOURCE_PATTERNS = ("*.c", "*.h", "uapi/*.h", "Kbuild", "Makefile")
 # Modules kept, chosen: both kernels, for the branches of a day.
 KEEP_MODULES = 20
-# Program or library -> Debian package, for the host. objtool of the headers needs the library.
-TOOLS = {"debugfs": "e2fsprogs", "gcc": "gcc", "make": "make", "sparse": "sparse", "libelf.so.1": "libelf1"}
+# Program or library -> Debian package, for the host. objtool of the headers needs the library; pahole is what headers
+# that bring a vmlinux make the module's type information with.
+TOOLS = {
+    "debugfs": "e2fsprogs",
+    "gcc": "gcc",
+    "make": "make",
+    "sparse": "sparse",
+    "libelf.so.1": "libelf1",
+    "pahole": "pahole",
+}
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 # Seconds to unpack the headers, or to build. Chosen: twenty times what either takes.
