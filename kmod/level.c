@@ -112,3 +112,19 @@ u64 level_next_usec(const struct level_policy *policy, enum memory_info_level le
 	return min(longest_usec[level],
 		   div64_u64(distance_kib * USEC_PER_SEC_U64, policy->fill_kib_per_sec));
 }
+
+/**
+ * level_is_near - whether the host is so close to a threshold that whoever wants to be quick wakes up
+ * @was_near: what this said of the sample before
+ * @level: the level in force
+ * @next_usec: of level_next_usec()
+ *
+ * Return: true within MEMORY_INFO_NEAR_USEC, until it is twice as far; and at every level but 0, of
+ * which everybody has heard.
+ */
+bool level_is_near(bool was_near, enum memory_info_level level, u64 next_usec)
+{
+	if (level != MEMORY_INFO_LEVEL_OK)
+		return true;
+	return next_usec < (was_near ? 2 : 1) * MEMORY_INFO_NEAR_USEC;
+}

@@ -40,5 +40,6 @@ enum memory_info_level level_after(const struct level_policy *policy,
 				   enum memory_info_level previous, const struct sample *sample);
 u64 level_next_usec(const struct level_policy *policy, enum memory_info_level level,
 		    const struct sample *sample);
+bool level_is_near(bool was_near, enum memory_info_level level, u64 next_usec);
 
 #endif /* _MEMORY_INFO_LEVEL_H */

@@ -3,11 +3,17 @@
  * Looks at the host before anything can have happened to it: the next look is due when the fastest
  * plausible allocator can have reached the next threshold. Reclaim and the OOM killer call for one
  * earlier. One lock keeps sample, level and sequence number together, and events in their order.
+ *
+ * A look is taken where its timer ends, in softirq: measured in an emulated guest, a worker that had
+ * to be woken first, at the next tick, knew of a threshold 4 - 14 ms after it was crossed. Whatever
+ * may wait or takes its time (SwapTotal, the log) is left to a worker.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/hrtimer.h>
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
+#include <linux/kfifo.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/ratelimit.h>
@@ -15,6 +21,7 @@
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 
+#include "compat.h"
 #include "look.h"
 #include "netlink.h"
 #include "proc.h"
@@ -35,14 +42,24 @@ struct level_policy look_policy = {
  * room, costs fifty looks a second.
  */
 #define KICK_JIFFIES (HZ / 50)
+/* Between two looks just before a threshold; chosen: one takes a microsecond, so they are two
+ * thousandths of a processor.
+ */
+#define LEAST_NS (500 * NSEC_PER_USEC)
+/* Part of the time to the next look by which it may be late, to share another's interrupt; chosen:
+ * the fill rate leaves more room than that.
+ */
+#define SLACK_SHIFT 4
 
 static DEFINE_SPINLOCK(look_lock);
 static struct look look;
 static bool running;
-static struct workqueue_struct *queue;
+static struct hrtimer timer;
+/* Changes of level that the log has not told; more of them at once than fit are noise. */
+static DEFINE_KFIFO(untold, struct look, 8);
 
-static void look_work_run(struct work_struct *work);
-static DECLARE_DELAYED_WORK(look_work, look_work_run);
+static void slow_run(struct work_struct *work);
+static DECLARE_WORK(slow_work, slow_run);
 
 static u64 kib(u64 pages)
 {
@@ -77,37 +94,70 @@ static void say(const struct look *now)
 			mem % 10);
 }
 
-/**
- * look_now - take a sample, and tell when the level has changed
- *
- * Context: process context; does not sleep, allocates without reclaim.
- * Return: the level.
- */
-enum memory_info_level look_now(void)
+/* What may sleep, or takes its time. */
+static void slow_run(struct work_struct *work)
 {
-	enum memory_info_level previous;
 	struct look now;
-	u64 begun_ns;
 
-	spin_lock(&look_lock);
-	begun_ns = ktime_get_ns();
-	read_sample(&look.sample);
-	previous = look.level;
-	look.level = level_after(&look_policy, previous, &look.sample);
-	look.looks++;
+	if (swap_is_stale())
+		swap_refresh();
+	while (kfifo_get(&untold, &now))
+		say(&now);
+}
+
+static void start_timer(u64 ns)
+{
+	hrtimer_start_range_ns(&timer, ns_to_ktime(ns), ns >> SLACK_SHIFT, HRTIMER_MODE_REL_SOFT);
+}
+
+/* The level is new, or a threshold has come within reach: whoever listens hears it. */
+static void tell_locked(enum memory_info_level previous, u64 next_usec)
+{
+	bool was_near = look.is_near;
+
+	look.is_near = level_is_near(was_near, look.level, next_usec);
 	if (look.level != previous) {
 		look.seq++;
 		look.level_changes++;
 		netlink_tell(MEMORY_INFO_CMD_LEVEL, &look, previous, 0);
+	} else if (look.is_near && !was_near) {
+		look.seq++;
+		netlink_tell(MEMORY_INFO_CMD_NEAR, &look, 0, 0);
+	}
+}
+
+/**
+ * look_now - take a sample, tell what is new, and look again when that is due
+ *
+ * Context: process or softirq context; does not sleep, allocates without reclaim.
+ * Return: the level.
+ */
+enum memory_info_level look_now(void)
+{
+	enum memory_info_level previous, level;
+	u64 begun_ns, usec;
+
+	spin_lock_bh(&look_lock);
+	begun_ns = ktime_get_ns();
+	read_sample(&look.sample);
+	previous = look.level;
+	level = look.level = level_after(&look_policy, previous, &look.sample);
+	usec = level_next_usec(&look_policy, level, &look.sample);
+	look.looks++;
+	tell_locked(previous, usec);
+	if (running) {
+		start_timer(max(LEAST_NS, usec * NSEC_PER_USEC));
+		if (level != previous)
+			kfifo_put(&untold, look);
+		/* At a warning, too: swap that was removed since would make it last for ever. */
+		if (level != previous || (level != MEMORY_INFO_LEVEL_KILL && swap_is_stale()))
+			schedule_work(&slow_work);
 	}
 	look.spent_ns += ktime_get_ns() - begun_ns;
-	now = look;
-	spin_unlock(&look_lock);
-	if (now.level != previous) {
+	spin_unlock_bh(&look_lock);
+	if (level != previous)
 		proc_wake();
-		say(&now);
-	}
-	return now.level;
+	return level;
 }
 
 /**
@@ -120,30 +170,21 @@ enum memory_info_level look_raw(void)
 	enum memory_info_level raw;
 
 	look_now();
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	raw = level_raw(&look_policy, &look.sample);
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 	return raw;
 }
 
-static void look_work_run(struct work_struct *work)
+static enum hrtimer_restart timer_run(struct hrtimer *unused)
 {
-	enum memory_info_level level = look_now();
-	u64 usec;
-
-	/* At a warning, too: swap that was removed since would make it last for ever. */
-	if (level != MEMORY_INFO_LEVEL_KILL && swap_is_stale())
-		swap_refresh();
-	spin_lock(&look_lock);
-	usec = level_next_usec(&look_policy, level, &look.sample);
-	if (running)
-		queue_delayed_work(queue, &look_work, max(1UL, usecs_to_jiffies((u32)usec)));
-	spin_unlock(&look_lock);
+	look_now();
+	return HRTIMER_NORESTART; /* it has been started by that */
 }
 
 static void kick_run(struct irq_work *work)
 {
-	mod_delayed_work(queue, &look_work, 0);
+	start_timer(0);
 }
 
 static DEFINE_IRQ_WORK(kick_work, kick_run);
@@ -169,9 +210,9 @@ void look_kick(void)
  */
 void look_read(struct look *out)
 {
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	*out = look;
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 }
 
 /**
@@ -180,9 +221,9 @@ void look_read(struct look *out)
  */
 void look_read_policy(struct level_policy *out)
 {
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	*out = look_policy;
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 }
 
 /* Whoever relies on the thresholds hears that they were set, since their level may come out the
@@ -195,7 +236,7 @@ static void tell_set_locked(void)
 		return;
 	look.seq++;
 	netlink_tell(MEMORY_INFO_CMD_LEVEL, &look, look.level, 0);
-	mod_delayed_work(queue, &look_work, 0);
+	start_timer(0);
 }
 
 /**
@@ -204,10 +245,10 @@ static void tell_set_locked(void)
  */
 void look_set_policy(const struct level_policy *policy)
 {
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	look_policy = *policy;
 	tell_set_locked();
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 }
 
 /**
@@ -217,9 +258,9 @@ void look_set_policy(const struct level_policy *policy)
  */
 void look_read_amount(const struct amount *place, struct amount *out)
 {
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	*out = *place;
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 }
 
 /**
@@ -229,10 +270,10 @@ void look_read_amount(const struct amount *place, struct amount *out)
  */
 void look_set_amount(struct amount *place, const struct amount *amount)
 {
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	*place = *amount;
 	tell_set_locked();
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 }
 
 /**
@@ -247,36 +288,28 @@ u64 look_tell(u8 cmd, u64 subject, u32 count)
 {
 	u64 seq;
 
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	seq = ++look.seq;
 	netlink_tell(cmd, &look, subject, count);
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 	return seq;
 }
 
 /**
  * look_start - take the first sample and go on by itself
- *
- * Return: 0 or -ENOMEM.
  */
-int look_start(void)
+void look_start(void)
 {
 	struct look now;
 
-	/* Not bound to the processor of a hog, ahead of it, and with a thread that needs no memory.
-	 */
-	queue = alloc_workqueue("memory_info", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
-	if (!queue)
-		return -ENOMEM;
-	if (look_now() == MEMORY_INFO_LEVEL_OK) {
-		look_read(&now);
-		say(&now);
-	}
-	spin_lock(&look_lock);
+	compat_hrtimer_setup(&timer, timer_run, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	spin_lock_bh(&look_lock);
 	running = true;
-	mod_delayed_work(queue, &look_work, 0);
-	spin_unlock(&look_lock);
-	return 0;
+	spin_unlock_bh(&look_lock);
+	if (look_now() != MEMORY_INFO_LEVEL_OK)
+		return;
+	look_read(&now);
+	say(&now);
 }
 
 /**
@@ -284,10 +317,10 @@ int look_start(void)
  */
 void look_stop(void)
 {
-	spin_lock(&look_lock);
+	spin_lock_bh(&look_lock);
 	running = false;
-	spin_unlock(&look_lock);
+	spin_unlock_bh(&look_lock);
 	irq_work_sync(&kick_work);
-	cancel_delayed_work_sync(&look_work);
-	destroy_workqueue(queue);
+	hrtimer_cancel(&timer);
+	cancel_work_sync(&slow_work);
 }

@@ -215,6 +215,8 @@ static struct genl_family family __ro_after_init = {
 
 static int put_subject(struct sk_buff *message, u8 cmd, u64 subject, u32 count)
 {
+	if (cmd == MEMORY_INFO_CMD_NEAR)
+		return 0;
 	if (cmd == MEMORY_INFO_CMD_LEVEL)
 		return nla_put_u32(message, MEMORY_INFO_A_PREVIOUS_LEVEL, (u32)subject);
 	if (cmd == MEMORY_INFO_CMD_OOM)
@@ -227,7 +229,7 @@ static int put_subject(struct sk_buff *message, u8 cmd, u64 subject, u32 count)
  * netlink_tell - multicast an event
  * @cmd: which one
  * @look: its stats and sequence number
- * @subject: the previous level, the count of OOMs, or the cgroup
+ * @subject: the previous level, the count of OOMs, the cgroup, or 0 where there is none
  * @count: of processes
  *
  * Context: atomic. Without memory the event is lost, and every listener reads ENOBUFS.

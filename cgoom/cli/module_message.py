@@ -12,7 +12,7 @@ GROUP = "events"
 VERSION = 1
 GET_STATS = 1
 # Command number -> name of the event.
-EVENTS = {5: "level", 6: "oom", 7: "armed-kill"}
+EVENTS = {5: "level", 6: "oom", 7: "armed-kill", 8: "near"}
 
 # The enum of the header in its order: a place in the tuple is the number of the attribute.
 _ATTRIBUTES = (

@@ -36,8 +36,10 @@ VERSION = 1
 GROUP = "events"
 # Cgroups in the armed order, and armed kills that the module remembers.
 ORDER_MAX, KILLS_MAX = 256, 64
+# Microseconds at the fill rate from which on the module says that a threshold is near.
+NEAR_USEC = 100_000
 # enum memory_info_cmd
-GET_STATS, SET_THRESHOLDS, ARM, DISARM, LEVEL, OOM, ARMED_KILL = range(1, 8)
+GET_STATS, SET_THRESHOLDS, ARM, DISARM, LEVEL, OOM, ARMED_KILL, NEAR = range(1, 9)
 # enum memory_info_attr, from MEMORY_INFO_A_TOTAL_KIB on
 # fmt: off
 (
@@ -114,6 +116,13 @@ class ArmedKillEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class NearEvent:
+    """The host is not short, and could be within moments."""
+
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
 class Appeared:
     """The module was inserted: it has its own thresholds, and no order."""
 
@@ -128,7 +137,7 @@ class Lost:
     """Events are missing, perhaps the newest: GET_STATS tells how things stand."""
 
 
-Event = LevelEvent | OomEvent | ArmedKillEvent | Appeared | Vanished | Lost
+Event = LevelEvent | OomEvent | ArmedKillEvent | NearEvent | Appeared | Vanished | Lost
 
 
 class Module:
@@ -249,7 +258,7 @@ def parse_event(message: Message) -> Event | None:
         return OomEvent(parse_stats(attributes), attributes.u64(A_OOMS))
     if command == ARMED_KILL:
         return ArmedKillEvent(parse_stats(attributes), attributes.u64(A_CGROUP_ID), attributes.u32(A_PROCESSES))
-    return None
+    return NearEvent(parse_stats(attributes)) if command == NEAR else None
 
 
 def parse_stats(attributes: Attributes) -> Stats:

@@ -83,6 +83,10 @@
  * MEMORY_INFO_CMD_ARMED_KILL: in that moment the next armed cgroup was made to die.
  *	MEMORY_INFO_A_CGROUP_ID:	u64
  *	MEMORY_INFO_A_PROCESSES:	u32	how many processes it had
+ *
+ * MEMORY_INFO_CMD_NEAR: at level 0, and at the fill rate the next threshold can be
+ * reached within MEMORY_INFO_NEAR_USEC; told again when it has been twice as far away
+ * in between. For who has to be awake when the level changes.
  */
 #ifndef _UAPI_MEMORY_INFO_H
 #define _UAPI_MEMORY_INFO_H
@@ -93,6 +97,8 @@
 
 /* Cgroups in the armed order; chosen: more than a host loses before a daemon is back. */
 #define MEMORY_INFO_ORDER_MAX 256
+/* Microseconds; chosen: a listener that has slept for hours takes tens of them to wake up. */
+#define MEMORY_INFO_NEAR_USEC 100000
 /* Armed kills that are remembered; chosen: for a daemon that was not there to hear. */
 #define MEMORY_INFO_KILLS_MAX 64
 
@@ -111,6 +117,7 @@ enum memory_info_cmd {
 	MEMORY_INFO_CMD_LEVEL,
 	MEMORY_INFO_CMD_OOM,
 	MEMORY_INFO_CMD_ARMED_KILL,
+	MEMORY_INFO_CMD_NEAR,
 	__MEMORY_INFO_CMD_MAX,
 };
 

@@ -74,6 +74,8 @@ def load() -> ctypes.CDLL:
         assert done.returncode == 0, done.stderr
         loaded = ctypes.CDLL(str(library))
     loaded.level_next_usec.restype = ctypes.c_uint64
+    loaded.level_is_near.argtypes = (ctypes.c_bool, ctypes.c_int, ctypes.c_uint64)
+    loaded.level_is_near.restype = ctypes.c_bool
     loaded.order_append.argtypes = (ctypes.POINTER(OrderC), ctypes.c_uint64)
     loaded.order_append.restype = None
     loaded.order_rank.argtypes = (ctypes.POINTER(OrderC), ctypes.c_uint64)
@@ -119,3 +121,8 @@ def next_usec_c(host: HostPolicy, level: Level, memory: HostMemory, fill_bytes_p
     """The module's answer to `next_sample_usec`."""
     policy = make_policy(host, fill_bytes_per_sec)
     return int(load().level_next_usec(ctypes.byref(policy), int(level), ctypes.byref(make_sample(memory))))
+
+
+def is_near_c(was_near: bool, level: Level, next_usec: int) -> bool:
+    """Whether the module says that a threshold is near."""
+    return bool(load().level_is_near(was_near, int(level), next_usec))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from cgoom.core.detect import detect, raw_level
 from cgoom.core.pace import next_sample_usec
+from cgoom.kernel.memory_info import NEAR_USEC
 from cgoom.model import Amount, HostMemory, HostPolicy, Level, Threshold
 
-from .pure import detect_c, next_usec_c, raw_level_c
+from .pure import detect_c, is_near_c, next_usec_c, raw_level_c
 
 MANY = settings(max_examples=200, deadline=None)
 LEVELS = st.sampled_from(Level)
@@ -127,3 +128,14 @@ def test_a_level_that_is_held_is_looked_at_often() -> None:
     ample = replace(memory, available_bytes=1000 << 20)
     assert next_usec_c(HostPolicy(), Level.WARN, ample, 1 << 20) == LONGEST_USEC[Level.WARN]
     assert next_usec_c(HostPolicy(), Level.OK, ample, 1 << 20) == LONGEST_USEC[Level.OK]
+
+
+def test_near_is_told_once_until_it_was_far() -> None:
+    near, far = NEAR_USEC - 1, 2 * NEAR_USEC
+    course = (far, near, NEAR_USEC, far - 1, near, far, near)
+    told, was_near = [], False
+    for next_usec in course:
+        told.append(not was_near and is_near_c(was_near, Level.OK, next_usec))
+        was_near = is_near_c(was_near, Level.OK, next_usec)
+    assert told == [False, True, False, False, False, False, True]
+    assert is_near_c(False, Level.WARN, LONGEST_USEC[Level.WARN])
