@@ -17,6 +17,7 @@ from cgoom.cli.errors import write_out
 from cgoom.cli.params import SIZE
 from cgoom.errors import CgoomError, HostError, NotPermittedError
 from cgoom.kernel.cgroup import find_mount
+from cgoom.kernel.clock import read_usec
 from cgoom.kernel.kmsg import KernelLog, LogLine
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.memory_info import LEVEL_PATH
@@ -93,7 +94,7 @@ def _play(stage: Stage, plan: Budget, meminfo: MemInfo) -> int:
     for now in _ticks():
         stage.require_daemon()
         memory = meminfo.read()
-        samples.append((time.monotonic_ns() // 1000, memory))
+        samples.append((read_usec(), memory))
         picture.show(now, stage.read_curves(), memory)
         if stage.slow_ended() or stage.fast_ended():
             died_at = died_at or now

@@ -70,6 +70,16 @@ def wants_victim(policy: Policy, state: State, snapshot: Snapshot) -> bool:
     return not _is_cooling(policy, state, snapshot)
 
 
+def kills_at_once(policy: Policy, state: State) -> bool:
+    """Whether `decide` kills the first of the order as soon as a sample is at the kill threshold, whatever the time.
+
+    Nobody is in flight, nothing cools down, and the first rung is the last: the kill can be decided in advance.
+    """
+    rungs = policy.ladder.kill
+    idle = state.flight is None and not state.held and state.settled_usec is None
+    return idle and bool(rungs) and isinstance(rungs[0], Kill)
+
+
 def is_calm(policy: Policy, state: State, memory: HostMemory) -> bool:
     """Whether `decide` would do nothing but ask for the next sample: what an idle host is nearly always in for."""
     calm = state.level == Level.OK and state.flight is None and state.settled_usec is None

@@ -6,7 +6,6 @@ few are read at a time: the memory of a hundred equals takes longer to add up th
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from itertools import islice
 from cgoom.core.eligible import skip_reason
 from cgoom.core.explain import CONSIDERED_LIMIT, explain
 from cgoom.core.rank import rank
+from cgoom.kernel.clock import read_usec
 from cgoom.model import Candidate, CgroupRef, Considered, Policy, TieBreak, Usage
 from cgoom.observe.tree import Member, Tree
 from cgoom.observe.usage import read_usage
@@ -100,7 +100,7 @@ class Docket:
                 self._following = (Candidate(found[0].workload),)
                 break
             first = first or found
-        known, read_usec = self._equals, {member.workload.ref: at_usec for at_usec, member in self._read}
+        known, read_at_usec = self._equals, {member.workload.ref: at_usec for at_usec, member in self._read}
         self._equals = {each.workload.ref: Candidate(each.workload) for each in first}
         self._read.clear()
         self._unread.clear()
@@ -108,10 +108,10 @@ class Docket:
         if len(first) > 1 and not _BY_SIZE.isdisjoint(self._policy.victim.tie_break):
             for member in first:
                 before = known.get(member.workload.ref)
-                if before is None or before.usage is None or member.workload.ref not in read_usec:
+                if before is None or before.usage is None or member.workload.ref not in read_at_usec:
                     self._unread.append(member)
                 else:
-                    self._keep(member, before.usage, read_usec[member.workload.ref])
+                    self._keep(member, before.usage, read_at_usec[member.workload.ref])
             self._read = deque(sorted(self._read, key=lambda pair: pair[0]))
 
     def _read_sizes(self, now_usec: int, urgent: bool) -> None:
@@ -121,11 +121,11 @@ class Docket:
             self._equals[member.workload.ref] = Candidate(member.workload)
             self._unread.append(member)
             self._first = None
-        deadline_usec = time.monotonic_ns() // 1000 + (URGENT_USEC if urgent else SLICE_USEC)
-        while self._unread and time.monotonic_ns() // 1000 < deadline_usec:
+        deadline_usec = read_usec() + (URGENT_USEC if urgent else SLICE_USEC)
+        while self._unread and read_usec() < deadline_usec:
             self._keep_read(self._unread.popleft(), now_usec, urgent)
         while not urgent and self._read and now_usec - self._read[0][0] > SIZE_AGE_USEC:
-            if time.monotonic_ns() // 1000 >= deadline_usec:
+            if read_usec() >= deadline_usec:
                 break
             self._keep_read(self._read.popleft()[1], now_usec, urgent)
 

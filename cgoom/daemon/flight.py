@@ -15,9 +15,10 @@ from cgoom.act.execute import Answer, Executor
 from cgoom.core.decide import STUCK_USEC, longest_grace
 from cgoom.core.detect import shortage
 from cgoom.core.rank import place_reason
-from cgoom.daemon.docket import Docket, Surroundings
+from cgoom.daemon.docket import SIZE_LIMIT_USEC, Docket, Surroundings
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.errors import CgoomError, GoneError
+from cgoom.kernel.clock import read_usec
 from cgoom.model import (
     Action,
     Candidate,
@@ -60,11 +61,32 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Who is next, as of when, and whether its launcher was told to wait for a verdict."""
+    """Who is next, as of when, and whether its launcher was told to wait for a verdict.
 
-    candidate: Candidate
+    `order`: the first two, as a decision would see them; `generation`: of the tree in which they are that for certain,
+    or None: their sizes decide, and may be history.
+    """
+
+    order: tuple[Candidate, ...]
     made_usec: int
     is_announced: bool
+    generation: int | None
+
+    @property
+    def workload(self) -> Workload:
+        """The next victim."""
+        return self.order[0].workload
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A kill that was written: its answer, when, and whether its record was open, or made ready, before."""
+
+    ref: CgroupRef
+    answer: Answer
+    written_usec: int
+    was_open: bool = False
+    was_ready: bool = True
 
 
 class Flights:
@@ -77,21 +99,46 @@ class Flights:
         self._ledger, self._journal = ledger, journal
         self._held: dict[CgroupRef, Held] = {}
         self._ready: Ready | None = None
+        self._fired: Shot | None = None
 
-    def expect(self, first: Workload | None, memory: HostMemory) -> None:
+    def expect(self, first: tuple[Workload, ...], generation: int, memory: HostMemory) -> None:
         """While the host is not short: what the kill of the first of the order needs, without a word to anybody.
 
-        A host may run short between two looks; then the kill is as quick as one that a warning came before.
+        A host may run short between two looks; then the kill is as quick as one that a warning came before. `first`:
+        the first two as of the tree's `generation`.
         """
-        if first == (None if self._ready is None else self._ready.candidate.workload):
+        certain, ready = (generation if _is_clear(first) else None), self._ready
+        if ready is None and not first:
+            return
+        if ready is not None and first[:1] == (ready.workload,) and certain in (None, ready.generation):
             return
         self.forget_ready()
-        member = None if first is None else self._host.tree.find(first.ref)
-        if first is None or member is None or not self._hold(member):
+        member = self._host.tree.find(first[0].ref) if first else None
+        if member is None or not self._hold(member):
             return
         seen, why = Seen(Level.OK, memory, len(self._host.tree)), Why("decided in this moment", "first of the order")
-        self._ledger.ready_entry(self._ledger.draft(seen, Candidate(first), why, "shortage"))
-        self._ready = Ready(Candidate(first), read_usec(), is_announced=False)
+        order = tuple(map(Candidate, first))
+        self._ledger.ready_entry(self._ledger.draft(seen, order[0], why, "shortage"))
+        self._ready = Ready(order, read_usec(), False, certain)
+
+    def fire(self, stuck: frozenset[CgroupRef], now_usec: int) -> tuple[Candidate, ...]:
+        """Kill who is ready, before anything else is done; the order that it was the first of, or nothing.
+
+        For a host that is at the kill threshold, where the decision can only be this one (`kills_at_once`): one store
+        and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
+        """
+        ready = self._ready
+        if ready is None or ready.generation != self._host.tree.generation or ready.workload.ref in stuck:
+            return ()
+        if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC:
+            return ()
+        member, held = self._host.tree.find(ready.workload.ref), self._held.get(ready.workload.ref)
+        if member is None or held is None or not self._ledger.open_ready(ready.workload, now_usec):
+            return ()
+        answer = self._executor.kill(member.cgroup, held.kill_fd)
+        self._fired = Shot(held.ref, answer, read_usec())
+        self._ready = None
+        return ready.order
 
     def calm_down(self) -> None:
         """The shortage is over: nobody is to wait for a verdict."""
@@ -108,11 +155,12 @@ class Flights:
         if (
             ready is not None
             and ready.is_announced
-            and ready.candidate.workload == first[0].workload
+            and ready.workload == first[0].workload
+            and ready.generation == self._host.tree.generation
             and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
         ):
             return
-        if ready is not None and ready.candidate.workload != first[0].workload:
+        if ready is not None and ready.workload != first[0].workload:
             self.forget_ready()
         member = self._host.tree.find(first[0].workload.ref)
         if member is None or not self._hold(member):
@@ -122,7 +170,7 @@ class Flights:
         why = Why(shortage(policy.host, state.level, snapshot.memory), place_reason(first, 0, policy.victim))
         candidate = self._with_usage(first[0], member)
         self._ledger.ready_entry(self._draft(candidate, why, state.level, snapshot))
-        self._ready = Ready(candidate, snapshot.now_usec, is_announced=True)
+        self._ready = Ready((candidate, *first[1:]), snapshot.now_usec, True, self._host.tree.generation)
 
     def forget_ready(self) -> None:
         """Nobody is next any more: the shortage is over, or somebody else is."""
@@ -130,7 +178,7 @@ class Flights:
         if ready is None:
             return
         self._ledger.forget_ready()
-        ref = ready.candidate.workload.ref
+        ref = ready.workload.ref
         member = self._host.tree.find(ref)
         if member is not None and ready.is_announced:
             self._executor.tell(member.cgroup, "")
@@ -138,7 +186,7 @@ class Flights:
 
     def _take_ready(self, ref: CgroupRef) -> None:
         """Something is done to this one now: what is announced of it, and held for it, stays."""
-        if self._ready is not None and self._ready.candidate.workload.ref == ref:
+        if self._ready is not None and self._ready.workload.ref == ref:
             self._ready = None
 
     def execute(self, action: Action, level: Level, snapshot: Snapshot) -> Answer:
@@ -173,6 +221,21 @@ class Flights:
 
     def _kill(self, candidate: Candidate, why: Why, member: Member, level: Level, snapshot: Snapshot) -> Answer:
         ledger, ref = self._ledger, member.workload.ref
+        shot, self._fired = self._fired, None
+        if shot is None or shot.ref != ref:
+            shot = self._shoot(candidate, why, member, level, snapshot)
+        seen = Seen(level, snapshot.memory, len(self._host.tree))
+        if shot.was_ready:
+            usage = self._with_usage(candidate, member).usage
+            time_usec = time.time_ns() // 1000 - (read_usec() - snapshot.now_usec)
+            ledger.complete(ref, seen, why, time_usec, usage)
+        elif shot.was_open and level == Level.KILL:
+            ledger.renew(ref, seen, why.shortage)
+        self._tell_kill(candidate, member, shot)
+        return shot.answer
+
+    def _shoot(self, candidate: Candidate, why: Why, member: Member, level: Level, snapshot: Snapshot) -> Shot:
+        ledger, ref = self._ledger, member.workload.ref
         held = self._held.get(ref)
         self._take_ready(ref)
         was_open = ledger.find(ref) is not None
@@ -183,27 +246,19 @@ class Flights:
             ledger.open_entry(record, snapshot.now_usec)
             self._executor.announce(member.cgroup)
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
-        written_usec = read_usec()
-        seen = Seen(level, snapshot.memory, len(self._host.tree))
-        if was_ready:
-            usage = self._with_usage(candidate, member).usage
-            time_usec = time.time_ns() // 1000 - (read_usec() - snapshot.now_usec)
-            ledger.complete(ref, seen, why, time_usec, usage)
-        elif was_open and level == Level.KILL:
-            ledger.renew(ref, seen, why.shortage)
-        self._tell_kill(candidate, member, answer, written_usec)
-        return answer
+        return Shot(ref, answer, read_usec(), was_open, was_ready)
 
-    def _tell_kill(self, candidate: Candidate, member: Member, answer: Answer, written_usec: int) -> None:
+    def _tell_kill(self, candidate: Candidate, member: Member, shot: Shot) -> None:
         """What follows a kill: the verdict for its launcher first, then the memory that is left, then the record."""
         ledger, ref = self._ledger, member.workload.ref
         record = ledger.find(ref)
         if record is None:
             return
+        answer = shot.answer
         if answer.outcome == Outcome.DONE:
             self._executor.tell(member.cgroup, render_verdict(record))
             reaped = self._executor.reap(member.cgroup)
-            ledger.add_step(ref, "kill", written_usec, answer.outcome, answer.note)
+            ledger.add_step(ref, "kill", shot.written_usec, answer.outcome, answer.note)
             ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes")
         else:
             self._executor.tell(member.cgroup, "")  # it lives on: nobody shall be told otherwise
@@ -287,6 +342,6 @@ class Flights:
             held.close()
 
 
-def read_usec() -> int:
-    """CLOCK_MONOTONIC in microseconds."""
-    return time.monotonic_ns() // 1000
+def _is_clear(first: tuple[Workload, ...]) -> bool:
+    """Whether the priority alone decides who of them is the first."""
+    return len(first) < 2 or first[0].priority != first[1].priority

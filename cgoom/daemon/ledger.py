@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cgoom.errors import CgoomError
+from cgoom.kernel.clock import read_usec
 from cgoom.model import (
     Candidate,
     CgroupRef,
@@ -176,7 +177,7 @@ class Ledger:
         if self._stage.broken:
             self._journal.write(Severity.ERR, f"{self._stage.broken} staged records could not be read")
         for slot, record in self._stage.read_leftovers():
-            entry = Entry(record, slot, time.monotonic_ns() // 1000, uncertain=True)
+            entry = Entry(record, slot, read_usec(), uncertain=True)
             if record.note != UNKNOWN_END:  # complete, only the disk was missing
                 self._keep(entry)
                 continue
@@ -216,7 +217,7 @@ class Ledger:
         """Write what can be written, for the end of the daemon; the rest stays in the stage."""
         self._retry_at_usec = 0
         while self._pending and not self._retry_at_usec:
-            self.flush(time.monotonic_ns() // 1000)
+            self.flush(read_usec())
 
     def _update(self, ref: CgroupRef, change: Callable[[Record], Record]) -> None:
         entry = self._open.get(ref)

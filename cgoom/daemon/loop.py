@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cgoom.act.leftover import remove_leftover
-from cgoom.core.decide import conclude, decide, is_calm, wants_victim
+from cgoom.core.decide import conclude, decide, is_calm, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
 from cgoom.core.pace import SHORTEST_USEC, next_sample_usec
 from cgoom.daemon.docket import Docket
-from cgoom.daemon.flight import Flights, read_usec
+from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.reload import Reloads
@@ -20,7 +20,9 @@ from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.daemon.standby import Standby, Unprepared
 from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import open_cgroup
+from cgoom.kernel.clock import read_usec
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.memory_info import NEAR_USEC
 from cgoom.model import (
     Action,
     Candidate,
@@ -40,6 +42,9 @@ from cgoom.record.journal import Journal, Severity
 # Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
 # ignorance costs is less than what scanning without a pause would.
 RESCAN_USEC = 1_000_000
+# Microseconds to the next sample from which on the module alone watches; chosen: more than twice what it calls near,
+# beyond which it will say so again.
+SLEEP_USEC = 3 * NEAR_USEC
 # Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
 FLUSH_USEC = 2_000_000
 
@@ -115,11 +120,14 @@ class Loop:
     def _decide(self) -> None:
         parts, policy, flight = self._parts, self._policy, self._state.flight
         memory, now_usec = parts.meminfo.read(), read_usec()
+        # What can be decided in advance comes first; `decide` then says the same, and why.
+        may_fire = raw_level(policy.host, memory) == Level.KILL and kills_at_once(policy, self._state)
+        fired = parts.flights.fire(self._state.stuck, now_usec) if may_fire else ()
         self._is_helpless = False
         self._is_calm = is_calm(policy, self._state, memory)
         if self._is_calm:
             parts.flights.calm_down()
-            parts.flights.expect(parts.standby.first, memory)
+            parts.flights.expect(parts.standby.first, parts.standby.generation, memory)
             parts.docket.forget()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
             return
@@ -129,7 +137,8 @@ class Loop:
             fill_bytes_per_sec=parts.fill_bytes_per_sec,
             victim_populated=None if flight is None else parts.flights.read_populated(flight.workload.ref),
         )
-        decision = decide(policy, self._state, self._with_candidates(self._state, snapshot))
+        seen = replace(snapshot, candidates=fired) if fired else self._with_candidates(self._state, snapshot)
+        decision = decide(policy, self._state, seen)
         if not decision.actions and flight is not None:  # it may have landed
             says = decision.says
             decision = decide(policy, decision.next_state, self._with_candidates(decision.next_state, snapshot))
@@ -231,6 +240,7 @@ class Loop:
         policy = self._reloads.take()
         if policy is not None:
             self._policy = policy
+            parts.flights.forget_ready()
             self._take_changes(parts.tree.rescope(Scope(policy.workloads)))
             parts.docket.set_policy(policy)
             parts.standby.set_policy(policy)
@@ -243,7 +253,7 @@ class Loop:
     def _beat(self) -> None:
         """What is due now and then: a changed status, the watchdog, what the disk refused."""
         notifier, now_usec = self._parts.notifier, read_usec()
-        self._set_timer()
+        self._set_timer(now_usec)
         status = self._status()
         if status != self._told:
             self._told = status
@@ -255,10 +265,13 @@ class Loop:
             self._wake_at_usec = min(self._wake_at_usec, self._beat_at_usec)
         self._flush(now_usec)
 
-    def _set_timer(self) -> None:
-        """Nobody looks at memory now and then where the module does; the rest of what is due stays due."""
+    def _set_timer(self, now_usec: int) -> None:
+        """Nobody looks at memory now and then where the module does; the rest of what is due stays due.
+
+        Except where a threshold is near: who has just looked is quicker than who has to be woken.
+        """
         parts = self._parts
-        if self._is_calm and parts.standby.is_watched:
+        if self._is_calm and parts.standby.is_watched and self._wake_at_usec - now_usec >= SLEEP_USEC:
             self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
         due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
         self._wake_at_usec = min(self._wake_at_usec, due_usec)

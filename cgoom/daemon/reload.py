@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.sources import Sources
 from cgoom.errors import PolicyError
+from cgoom.kernel.clock import read_usec
 from cgoom.model import Policy
 from cgoom.policy.codec import decode_policy
 from cgoom.record.journal import Journal, Severity
@@ -90,12 +90,12 @@ class Reloads:
         if self._running is not None:
             self._again = True
             return
-        self._notifier.send_reloading(time.monotonic_ns() // 1000)
+        self._notifier.send_reloading(read_usec())
         try:
             self._running = Reload(self._path)
         except OSError as error:
             self._journal.write(Severity.ERR, f"the policy stays as it is, no process to read it: {error.strerror}")
-            self._notifier.send_ready(time.monotonic_ns() // 1000, status)
+            self._notifier.send_ready(read_usec(), status)
         else:
             self._sources.add_reload(self._running.fd)
 
@@ -123,4 +123,4 @@ class Reloads:
             self._again = False
             self.start(status)
         else:
-            self._notifier.send_ready(time.monotonic_ns() // 1000, status)
+            self._notifier.send_ready(read_usec(), status)

@@ -19,6 +19,7 @@ from cgoom.daemon.sources import NEVER_USEC
 from cgoom.daemon.watch import Watch, find_new
 from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import open_cgroup
+from cgoom.kernel.clock import read_usec
 from cgoom.kernel.memory_info import Answer, ArmedKill, Stats
 from cgoom.kernel.score import put_back_scores, raise_scores, read_scores
 from cgoom.model import (
@@ -70,7 +71,9 @@ class Standby:
         self._ledger, self._journal = ledger, journal
         self._run_dir = run_dir
         self._memo = self._kept = Memo(boot_id)
-        self.first: Workload | None = None  # of the order, when it was last looked at
+        # The first two of the order, and the tree's generation when it was looked at.
+        self.first: tuple[Workload, ...] = ()
+        self.generation = -1
         self._policy = Policy()
         self._seen: tuple[object, ...] = ()
         self._armed: tuple[int, tuple[Workload, ...]] | None = None  # None: what the module has is not known
@@ -150,12 +153,12 @@ class Standby:
             self._seen = looked
             equals = self._docket.find_equals(ORDER_LIMIT, may_read=level == Level.OK)
             order = rank_first(equals, self._policy.victim, ORDER_LIMIT)
-            self.first = order[0] if order else None
+            self.first, self.generation = order[:2], self._tree.generation
             self._prepare(order)
             self.take_events()  # what came while the module was told
         if self._kept is not self._make_memo():
             self._keep_memo()
-        self._took_usec = time.monotonic_ns() // 1000 - now_usec
+        self._took_usec = read_usec() - now_usec
         self._due_usec = now_usec + max(PAUSE_USEC, PAUSE_TIMES * self._took_usec)
 
     def end(self) -> None:
@@ -290,7 +293,8 @@ class Unprepared:
     """A dry run: nothing is prepared, and nobody is asked to watch."""
 
     is_watched = False
-    first: Workload | None = None
+    first: tuple[Workload, ...] = ()
+    generation = -1
 
     def begin(self, policy: Policy) -> None:
         """Nothing."""

@@ -5,9 +5,8 @@ Its events are wake-ups and nothing more: whoever acts looks at the host again. 
 
 from __future__ import annotations
 
-import time
-
 from cgoom.errors import CgoomError, FormatError, GoneError
+from cgoom.kernel.clock import read_usec
 from cgoom.kernel.memory_info import (
     ORDER_MAX,
     Answer,
@@ -185,7 +184,7 @@ class Watch:
 
     def _set_again(self) -> None:
         """Somebody set other thresholds, as a parameter or by a request: ours again, but not in turns."""
-        now_usec = time.monotonic_ns() // 1000
+        now_usec = read_usec()
         if self._host is None or (self._set_again_usec is not None and now_usec - self._set_again_usec < _AGAIN_USEC):
             self.level, self._is_followed = None, False
             self._say("somebody else sets memory_info's thresholds, memory is sampled until the policy is reloaded")

@@ -9,8 +9,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgoom.core.decide import STUCK_USEC, conclude, decide, wants_victim
+from cgoom.core.decide import STUCK_USEC, conclude, decide, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
+from cgoom.core.rank import rank
 from cgoom.model import (
     Candidate,
     Decision,
@@ -169,6 +170,19 @@ def test_candidates_are_worth_collecting_exactly_when_a_victim_is_wanted(
     assert bool(decision.actions) == (wanted and bool(free))
     if not wanted:
         assert decide(policy, state, replace(snapshot, candidates=())) == decision
+
+
+@FEW
+@given(situations())
+def test_what_may_be_done_in_advance_is_what_is_decided(situation: tuple[Policy, State, Snapshot]) -> None:
+    policy, state, snapshot = situation
+    state, snapshot = replace(state, flight=None, settled_usec=None), replace(snapshot, memory=SHORT)
+    if not kills_at_once(policy, state) or raw_level(policy.host, snapshot.memory) != Level.KILL:
+        return
+    actions = decide(policy, state, snapshot).actions
+    free = [each for each in snapshot.candidates if each.workload.ref not in state.stuck and not each.skip]
+    assert [each.candidate for each in actions] == rank(free, policy.victim)[:1]
+    assert all(isinstance(each, KillAction) for each in actions)
 
 
 @FEW

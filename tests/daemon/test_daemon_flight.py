@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
 from cgoom.model import Candidate, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
 from cgoom.observe.tree import Member
@@ -119,9 +120,8 @@ def test_what_was_decided_and_not_begun_is_decided_anew(world: World, level: Lev
 
 def test_the_first_of_the_order_is_expected_without_a_word(world: World) -> None:
     other, victim = world.add("b", 100), world.add("a", 900)
-    memory = world.snapshot(Level.OK).memory
-    world.flights.expect(other.workload, memory)
-    world.flights.expect(victim.workload, memory)
+    world.expect(other)
+    world.expect(victim)
     world.flights.calm_down()
     assert world.deeds.verdicts == {}
     assert leftovers(world) == []
@@ -135,13 +135,58 @@ def test_the_first_of_the_order_is_expected_without_a_word(world: World) -> None
 
 def test_who_was_expected_is_announced_by_a_warning_and_forgotten_after_it(world: World) -> None:
     victim = world.add("a", 900)
-    world.flights.expect(victim.workload, world.snapshot(Level.OK).memory)
+    world.expect(victim)
     world.make_ready()
     assert world.deeds.verdicts == {"a": PROVISIONAL}
     world.flights.calm_down()
     assert world.deeds.verdicts == {"a": ""}
-    world.flights.expect(None, world.snapshot(Level.OK).memory)
+    world.expect()
     assert leftovers(world) == []
+
+
+def fire(world: World) -> list[str]:
+    """The order that a host at the kill threshold is left with when the kill has been written; nothing: none was."""
+    return [each.workload.name for each in world.flights.fire(frozenset(), world.snapshot(Level.KILL).now_usec)]
+
+
+def test_who_is_expected_dies_before_it_is_decided_and_once(world: World) -> None:
+    victim, other = world.add("a", 900), world.add("b", 100)
+    world.expect(victim, other)
+    assert fire(world) == ["a", "b"]
+    assert leftovers(world) == world.deeds.killed == ["a"]
+    assert world.deeds.verdicts == {}
+    kill(world, victim)
+    assert world.deeds.killed == ["a"]
+    assert fire(world) == []
+    assert [step.note for step in _steps(world, victim) if step.what == "kill"] == ["held"]
+    record = world.ledger.find(victim.workload.ref)
+    assert record is not None
+    assert (record.why, record.level, record.candidates, record.usage_bytes) == (WHY, Level.KILL, 2, 1 << 20)
+    assert world.deeds.verdicts["a"].startswith("killed by cgoom: ")
+
+
+def test_who_is_announced_dies_before_it_is_decided(world: World) -> None:
+    world.add("a", 900, 2 << 20)
+    world.add("b", 900, 1 << 20)
+    world.make_ready()
+    assert fire(world) == ["a", "b"]
+
+
+def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) -> None:
+    victim, other, equal = world.add("a", 900), world.add("b", 100), world.add("c", 900)
+    snapshot = world.snapshot(Level.KILL)
+    assert fire(world) == []
+    world.expect(victim, equal)  # their sizes decide, and nobody has read them
+    assert fire(world) == []
+    world.expect(victim, other)
+    assert world.flights.fire(frozenset({victim.workload.ref}), snapshot.now_usec) == ()
+    world.view.generation += 1
+    assert fire(world) == []
+    world.expect(victim, other)
+    world.make_ready()
+    assert world.flights.fire(frozenset(), snapshot.now_usec + 2 * SIZE_LIMIT_USEC) == ()
+    world.flights.forget_ready()
+    assert fire(world) == world.deeds.killed == []
 
 
 def test_descriptors_are_given_back(world: World) -> None:

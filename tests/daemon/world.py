@@ -138,6 +138,11 @@ class World:
         """The host at this level, now."""
         return Snapshot(time.monotonic_ns() // 1000, HostMemory(100 * GIB, SHORT[level], 0, 0), GIB)
 
+    def expect(self, *members: Member) -> None:
+        """These are the first of the order."""
+        first = tuple(member.workload for member in members)
+        self.flights.expect(first, self.view.generation, self.snapshot(Level.OK).memory)
+
     def make_ready(self, level: Level = Level.WARN) -> None:
         """Whoever is next is made ready."""
         self.flights.make_ready(self.policy, State(level=level), self.snapshot(level))

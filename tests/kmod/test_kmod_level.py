@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cgoom.core.detect import detect, raw_level
 from cgoom.core.pace import next_sample_usec
+from cgoom.daemon.loop import SLEEP_USEC
 from cgoom.kernel.memory_info import NEAR_USEC
 from cgoom.model import Amount, HostMemory, HostPolicy, Level, Threshold
 
@@ -139,3 +140,7 @@ def test_near_is_told_once_until_it_was_far() -> None:
         was_near = is_near_c(was_near, Level.OK, next_usec)
     assert told == [False, True, False, False, False, False, True]
     assert is_near_c(False, Level.WARN, LONGEST_USEC[Level.WARN])
+
+
+def test_a_daemon_that_sleeps_will_be_told() -> None:
+    assert not is_near_c(True, Level.OK, SLEEP_USEC)
