@@ -85,46 +85,71 @@ enum memory_info_level level_after(const struct level_policy *policy,
 	return is_below(&policy->recover, sample, 0, 0) ? MEMORY_INFO_LEVEL_WARN : raw;
 }
 
-/**
- * level_next_usec - how long nothing can happen
- * @policy: the thresholds and the fastest that memory can be filled
- * @level: the level in force
- * @sample: the host
- *
- * Return: microseconds until the next threshold can have been reached at the earliest, 0 when it
- * can at once, and no more than the level allows.
- */
-u64 level_next_usec(const struct level_policy *policy, enum memory_info_level level,
-		    const struct sample *sample)
+/* Microseconds until the next threshold can have been reached at the earliest; 0: at once. */
+static u64 reach_usec(const struct level_policy *policy, enum memory_info_level level,
+		      const struct sample *sample)
 {
-	bool warned = level_raw(policy, sample) >= MEMORY_INFO_LEVEL_WARN;
+	bool warned = max(level, level_raw(policy, sample)) >= MEMORY_INFO_LEVEL_WARN;
 	const struct threshold *next = warned ? &policy->kill : &policy->warn;
 	u64 mem_kib = bytes_of(&next->mem, sample->total_kib) >> 10;
 	u64 swap_kib = bytes_of(&next->swap, sample->swap_total_kib) >> 10;
 	u64 distance_kib = 0;
 
-	if (level == MEMORY_INFO_LEVEL_KILL)
-		return longest_usec[level];
 	if (sample->available_kib > mem_kib)
 		distance_kib = sample->available_kib - mem_kib;
 	if (sample->swap_total_kib && sample->swap_free_kib > swap_kib)
 		distance_kib = max(distance_kib, sample->swap_free_kib - swap_kib);
-	return min(longest_usec[level],
-		   div64_u64(distance_kib * USEC_PER_SEC_U64, policy->fill_kib_per_sec));
+	return div64_u64(distance_kib * USEC_PER_SEC_U64, policy->fill_kib_per_sec);
 }
 
 /**
- * level_is_near - whether the host is so close to a threshold that whoever wants to be quick wakes up
- * @was_near: what this said of the sample before
+ * level_comes_near - whether who has to be quick should wake up
+ * @policy: the thresholds and the fastest that memory can be filled
  * @level: the level in force
- * @next_usec: of level_next_usec()
+ * @sample: the host
+ * @near_usec: the time to the next threshold at which to say so next; 0 at first, and for not
  *
- * Return: true within MEMORY_INFO_NEAR_USEC, until it is twice as far; and at every level but 0, of
- * which everybody has heard.
+ * Return: true at MEMORY_INFO_NEAR_USEC, and each time that this time has halved since, or since it
+ * was longer again. Never at another level than 0, of which everybody has heard.
  */
-bool level_is_near(bool was_near, enum memory_info_level level, u64 next_usec)
+bool level_comes_near(const struct level_policy *policy, enum memory_info_level level,
+		      const struct sample *sample, u64 *near_usec)
 {
+	u64 usec = reach_usec(policy, level, sample);
+	bool is_due = level == MEMORY_INFO_LEVEL_OK && *near_usec && usec <= *near_usec;
+
 	if (level != MEMORY_INFO_LEVEL_OK)
-		return true;
-	return next_usec < (was_near ? 2 : 1) * MEMORY_INFO_NEAR_USEC;
+		*near_usec = 0;
+	else if (is_due)
+		*near_usec = usec / 2;
+	else
+		*near_usec = min(max(*near_usec, usec / 2), MEMORY_INFO_NEAR_USEC);
+	/* What wavers just above a threshold has been told often enough. */
+	if (*near_usec < MEMORY_INFO_NEAR_USEC / 10)
+		*near_usec = 0;
+	return is_due;
+}
+
+/**
+ * level_next_usec - how long nothing can happen
+ * @policy: the thresholds and the fastest that memory can be filled
+ * @level: the level in force
+ * @sample: the host
+ * @near_usec: of level_comes_near()
+ *
+ * Return: microseconds until the next threshold can have been reached at the earliest, or can have
+ * come near, 0 when it can at once, and no more than the level allows.
+ */
+u64 level_next_usec(const struct level_policy *policy, enum memory_info_level level,
+		    const struct sample *sample, u64 near_usec)
+{
+	u64 usec;
+
+	if (level == MEMORY_INFO_LEVEL_KILL)
+		return longest_usec[level];
+	usec = reach_usec(policy, level, sample);
+	/* Half of it at least: just beyond the line there is no hurry. */
+	if (near_usec < usec)
+		usec = max(usec - near_usec, near_usec / 2);
+	return min(longest_usec[level], usec);
 }

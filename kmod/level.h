@@ -38,8 +38,9 @@ struct sample {
 enum memory_info_level level_raw(const struct level_policy *policy, const struct sample *sample);
 enum memory_info_level level_after(const struct level_policy *policy,
 				   enum memory_info_level previous, const struct sample *sample);
+bool level_comes_near(const struct level_policy *policy, enum memory_info_level level,
+		      const struct sample *sample, u64 *near_usec);
 u64 level_next_usec(const struct level_policy *policy, enum memory_info_level level,
-		    const struct sample *sample);
-bool level_is_near(bool was_near, enum memory_info_level level, u64 next_usec);
+		    const struct sample *sample, u64 near_usec);
 
 #endif /* _MEMORY_INFO_LEVEL_H */

@@ -4,9 +4,9 @@
  * plausible allocator can have reached the next threshold. Reclaim and the OOM killer call for one
  * earlier. One lock keeps sample, level and sequence number together, and events in their order.
  *
- * A look is taken where its timer ends, in softirq: measured in an emulated guest, a worker that had
- * to be woken first, at the next tick, knew of a threshold 4 - 14 ms after it was crossed. Whatever
- * may wait or takes its time (SwapTotal, the log) is left to a worker.
+ * A look is taken where its timer ends, in softirq: measured in an emulated guest, a worker that
+ * had to be woken first, at the next tick, knew of a threshold 4 - 14 ms after it was crossed. What
+ * may sleep or takes its time (SwapTotal, the log) is left to a worker.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -42,19 +42,16 @@ struct level_policy look_policy = {
  * room, costs fifty looks a second.
  */
 #define KICK_JIFFIES (HZ / 50)
-/* Between two looks just before a threshold; chosen: one takes a microsecond, so they are two
- * thousandths of a processor.
+/* Between two looks just before a threshold; chosen: as often as the daemon would, for hours at
+ * worst.
  */
-#define LEAST_NS (500 * NSEC_PER_USEC)
-/* Part of the time to the next look by which it may be late, to share another's interrupt; chosen:
- * the fill rate leaves more room than that.
- */
-#define SLACK_SHIFT 4
+#define LEAST_NS (1000ULL * NSEC_PER_USEC)
 
 static DEFINE_SPINLOCK(look_lock);
 static struct look look;
 static bool running;
 static struct hrtimer timer;
+static struct workqueue_struct *queue;
 /* Changes of level that the log has not told; more of them at once than fit are noise. */
 static DEFINE_KFIFO(untold, struct look, 8);
 
@@ -99,28 +96,27 @@ static void slow_run(struct work_struct *work)
 {
 	struct look now;
 
-	if (swap_is_stale())
-		swap_refresh();
 	while (kfifo_get(&untold, &now))
 		say(&now);
+	if (swap_is_stale())
+		swap_refresh();
 }
 
 static void start_timer(u64 ns)
 {
-	hrtimer_start_range_ns(&timer, ns_to_ktime(ns), ns >> SLACK_SHIFT, HRTIMER_MODE_REL_SOFT);
+	hrtimer_start(&timer, ns_to_ktime(ns), HRTIMER_MODE_REL_SOFT);
 }
 
-/* The level is new, or a threshold has come within reach: whoever listens hears it. */
-static void tell_locked(enum memory_info_level previous, u64 next_usec)
+/* The level is new, or a threshold comes near: whoever listens hears it. */
+static void tell_locked(enum memory_info_level previous)
 {
-	bool was_near = look.is_near;
+	bool is_near = level_comes_near(&look_policy, look.level, &look.sample, &look.near_usec);
 
-	look.is_near = level_is_near(was_near, look.level, next_usec);
 	if (look.level != previous) {
 		look.seq++;
 		look.level_changes++;
 		netlink_tell(MEMORY_INFO_CMD_LEVEL, &look, previous, 0);
-	} else if (look.is_near && !was_near) {
+	} else if (is_near) {
 		look.seq++;
 		netlink_tell(MEMORY_INFO_CMD_NEAR, &look, 0, 0);
 	}
@@ -141,17 +137,18 @@ enum memory_info_level look_now(void)
 	begun_ns = ktime_get_ns();
 	read_sample(&look.sample);
 	previous = look.level;
-	level = look.level = level_after(&look_policy, previous, &look.sample);
-	usec = level_next_usec(&look_policy, level, &look.sample);
+	level = level_after(&look_policy, previous, &look.sample);
+	look.level = level;
 	look.looks++;
-	tell_locked(previous, usec);
+	tell_locked(previous);
+	usec = level_next_usec(&look_policy, level, &look.sample, look.near_usec);
 	if (running) {
 		start_timer(max(LEAST_NS, usec * NSEC_PER_USEC));
 		if (level != previous)
 			kfifo_put(&untold, look);
 		/* At a warning, too: swap that was removed since would make it last for ever. */
 		if (level != previous || (level != MEMORY_INFO_LEVEL_KILL && swap_is_stale()))
-			schedule_work(&slow_work);
+			queue_work(queue, &slow_work);
 	}
 	look.spent_ns += ktime_get_ns() - begun_ns;
 	spin_unlock_bh(&look_lock);
@@ -297,19 +294,27 @@ u64 look_tell(u8 cmd, u64 subject, u32 count)
 
 /**
  * look_start - take the first sample and go on by itself
+ *
+ * Return: 0 or -ENOMEM.
  */
-void look_start(void)
+int look_start(void)
 {
 	struct look now;
 
+	/* With a thread that needs no memory, and not bound to the processor of a hog. */
+	queue = alloc_workqueue("memory_info", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!queue)
+		return -ENOMEM;
+	/* A request may have looked before. */
+	look_now();
+	look_read(&now);
+	say(&now);
 	compat_hrtimer_setup(&timer, timer_run, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 	spin_lock_bh(&look_lock);
 	running = true;
+	start_timer(0);
 	spin_unlock_bh(&look_lock);
-	if (look_now() != MEMORY_INFO_LEVEL_OK)
-		return;
-	look_read(&now);
-	say(&now);
+	return 0;
 }
 
 /**
@@ -322,5 +327,5 @@ void look_stop(void)
 	spin_unlock_bh(&look_lock);
 	irq_work_sync(&kick_work);
 	hrtimer_cancel(&timer);
-	cancel_work_sync(&slow_work);
+	destroy_workqueue(queue); /* what is queued runs first: the log is whole */
 }

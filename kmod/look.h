@@ -8,7 +8,7 @@
 struct look {
 	struct sample sample;
 	enum memory_info_level level;
-	bool is_near; /* the next threshold is within reach */
+	u64 near_usec; /* to the next threshold, when to say that it is near */
 	u64 seq;
 	u64 looks;
 	u64 spent_ns;
@@ -17,7 +17,7 @@ struct look {
 
 extern struct level_policy look_policy;
 
-void look_start(void);
+int look_start(void);
 void look_stop(void);
 enum memory_info_level look_now(void);
 enum memory_info_level look_raw(void);

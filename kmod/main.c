@@ -23,7 +23,9 @@ static int __init memory_info_init(void)
 	error = proc_start();
 	if (error)
 		goto stop_netlink;
-	look_start();
+	error = look_start();
+	if (error)
+		goto stop_proc;
 	reclaim_start();
 	error = oom_start();
 	if (error)
@@ -32,6 +34,7 @@ static int __init memory_info_init(void)
 stop_look:
 	reclaim_stop();
 	look_stop();
+stop_proc:
 	proc_stop();
 stop_netlink:
 	netlink_stop();

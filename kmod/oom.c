@@ -119,10 +119,10 @@ static void kill_first_time(u64 cgroup_id)
 
 	kill.processes = victim_kill(cgroup_id);
 	/* Told and remembered at once: who asks for what it missed must find it. */
-	spin_lock(&past_lock);
+	spin_lock_bh(&past_lock);
 	kill.seq = look_tell(MEMORY_INFO_CMD_ARMED_KILL, cgroup_id, kill.processes);
 	*kill_at(kills_ever++) = kill;
-	spin_unlock(&past_lock);
+	spin_unlock_bh(&past_lock);
 	if (__ratelimit(&limit))
 		pr_info("out of memory: killed the armed cgroup %llu, %u processes\n", cgroup_id,
 			kill.processes);
@@ -181,9 +181,9 @@ static void count_oom(void)
 	static unsigned long told_at = INITIAL_JIFFIES - TELL_JIFFIES;
 	u64 count;
 
-	spin_lock(&past_lock);
+	spin_lock_bh(&past_lock);
 	count = ++ooms;
-	spin_unlock(&past_lock);
+	spin_unlock_bh(&past_lock);
 	if (time_before(jiffies, told_at + TELL_JIFFIES))
 		return;
 	told_at = jiffies;
@@ -240,12 +240,12 @@ void oom_read_past(struct oom_past *past)
 	order = rcu_dereference(armed);
 	past->armed = order ? order->count : 0;
 	rcu_read_unlock();
-	spin_lock(&past_lock);
+	spin_lock_bh(&past_lock);
 	past->ooms = ooms;
 	past->kills = min_t(u32, kills_ever, MEMORY_INFO_KILLS_MAX);
 	for (u32 i = 0; i < past->kills; i++)
 		past->kill[i] = *kill_at(kills_ever - past->kills + i);
-	spin_unlock(&past_lock);
+	spin_unlock_bh(&past_lock);
 }
 
 /**

@@ -61,10 +61,13 @@ void swap_refresh(void)
 /**
  * swap_is_stale - whether the total should be read anew
  *
- * Return: true after a while, and at once when more is free than there should be.
+ * Return: true after a while, and at once when more is free than there should be; false where it
+ * cannot be read.
  */
 bool swap_is_stale(void)
 {
+	if (!meminfo)
+		return false;
 	return free_kib_now() > READ_ONCE(known_total_kib) ||
 	       time_after(jiffies, READ_ONCE(refreshed_at) + REFRESH_SECONDS * HZ);
 }

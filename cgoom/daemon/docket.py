@@ -167,7 +167,9 @@ class Docket:
 
     def _look_at(self, member: Member, read: bool) -> Candidate:
         if not read:
-            return self._equals.get(member.workload.ref) or Candidate(member.workload)
+            known = self._equals.get(member.workload.ref)  # as it was when it was last looked at
+            usage = known.usage if known is not None else None
+            return Candidate(member.workload, usage)
         return Candidate(member.workload, read_usage(member.cgroup))
 
     def skip(self, member: Member) -> str:

@@ -110,7 +110,8 @@ class Flights:
         certain, ready = (generation if _is_clear(first) else None), self._ready
         if ready is None and not first:
             return
-        if ready is not None and first[:1] == (ready.workload,) and certain in (None, ready.generation):
+        same = ready is not None and first[:1] == (ready.workload,) and certain in (None, ready.generation)
+        if ready is not None and same and self._ledger.has_ready(ready.workload):
             return
         self.forget_ready()
         member = self._host.tree.find(first[0].ref) if first else None
@@ -138,7 +139,7 @@ class Flights:
         answer = self._executor.kill(member.cgroup, held.kill_fd)
         self._fired = Shot(held.ref, answer, read_usec())
         self._ready = None
-        return ready.order
+        return (self._with_usage(ready.order[0], member), *ready.order[1:])
 
     def calm_down(self) -> None:
         """The shortage is over: nobody is to wait for a verdict."""
@@ -157,6 +158,7 @@ class Flights:
             and ready.is_announced
             and ready.workload == first[0].workload
             and ready.generation == self._host.tree.generation
+            and self._ledger.has_ready(ready.workload)
             and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
         ):
             return
@@ -344,4 +346,4 @@ class Flights:
 
 def _is_clear(first: tuple[Workload, ...]) -> bool:
     """Whether the priority alone decides who of them is the first."""
-    return len(first) < 2 or first[0].priority != first[1].priority
+    return len(first) < 2 or first[0].priority > first[1].priority

@@ -105,6 +105,10 @@ class Ledger:
         self._ready = None
         self._stage.forget_ready()
 
+    def has_ready(self, victim: Workload) -> bool:
+        """Whether `open_ready` would stage this victim's: somebody else may have needed its slot since."""
+        return self._ready is not None and self._ready.victim == victim and self._stage.is_ready
+
     def open_ready(self, victim: Workload, begun_usec: int) -> bool:
         """Stage the decision that was made ready for this victim, by one store; False: there is none."""
         record, self._ready = self._ready, None

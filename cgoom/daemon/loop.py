@@ -22,11 +22,11 @@ from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.clock import read_usec
 from cgoom.kernel.meminfo import MemInfo
-from cgoom.kernel.memory_info import NEAR_USEC
 from cgoom.model import (
     Action,
     Candidate,
     Flight,
+    HostMemory,
     Level,
     Origin,
     Outcome,
@@ -42,9 +42,11 @@ from cgoom.record.journal import Journal, Severity
 # Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
 # ignorance costs is less than what scanning without a pause would.
 RESCAN_USEC = 1_000_000
-# Microseconds to the next sample from which on the module alone watches; chosen: more than twice what it calls near,
-# beyond which it will say so again.
-SLEEP_USEC = 3 * NEAR_USEC
+# Microseconds that the daemon looks for itself after a word of the module; chosen: a fast hog needs less from the first
+# word to the threshold, and who has just looked is quicker than who has to be woken.
+AWAKE_USEC = 2_000_000
+# Microseconds between its looks then, at least; chosen: to stay awake, since the module does not miss the threshold.
+AWAKE_LEAST_USEC = 5_000
 # Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
 FLUSH_USEC = 2_000_000
 
@@ -75,7 +77,7 @@ class Loop:
         self._parts, self._policy = parts, policy
         self._state = State()
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
-        self._wake_at_usec = 0
+        self._wake_at_usec = self._awake_until_usec = 0
         self._beat_at_usec = 0
         self._rescan_at_usec = 0
         self._flush_by_usec = 0
@@ -106,18 +108,23 @@ class Loop:
         if self._parts.tree.blind and read_usec() >= self._rescan_at_usec:
             changes += self._parts.tree.rescan()
             self._rescan_at_usec = read_usec() + RESCAN_USEC
-        self._decide()
+        memory = self._decide()
         if Source.MODULE in woken:
+            self._awake_until_usec = read_usec() + AWAKE_USEC
             self._parts.standby.take_events()
         self._take_changes(changes)
         if Source.SIGNALS in woken:
             self._take_signals()
         if Source.RELOAD in woken:
             self._take_reload()
-        self._parts.standby.keep(self._state.level, read_usec(), self._wake_at_usec, is_killing=self._is_killing)
+        standby = self._parts.standby
+        standby.keep(self._state.level, read_usec(), self._wake_at_usec, is_killing=self._is_killing)
+        if self._is_calm:  # now and not with the next sample: there may be none until the host is short
+            self._parts.flights.expect(standby.first, standby.generation, memory)
         self._beat()
 
-    def _decide(self) -> None:
+    def _decide(self) -> HostMemory:
+        """Look at memory and do what it calls for; what was seen."""
         parts, policy, flight = self._parts, self._policy, self._state.flight
         memory, now_usec = parts.meminfo.read(), read_usec()
         # What can be decided in advance comes first; `decide` then says the same, and why.
@@ -127,10 +134,9 @@ class Loop:
         self._is_calm = is_calm(policy, self._state, memory)
         if self._is_calm:
             parts.flights.calm_down()
-            parts.flights.expect(parts.standby.first, parts.standby.generation, memory)
             parts.docket.forget()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
-            return
+            return memory
         snapshot = Snapshot(
             now_usec=now_usec,
             memory=memory,
@@ -155,6 +161,7 @@ class Loop:
             text = f"{parts.docket.unread} workloads of the same priority were not measured: there was no time"
             parts.journal.write(Severity.NOTICE, text)
         self._make_ready(snapshot, acted=bool(decision.actions))
+        return memory
 
     def _with_candidates(self, state: State, snapshot: Snapshot) -> Snapshot:
         """The snapshot with the first of the order, where a victim is wanted."""
@@ -175,8 +182,8 @@ class Loop:
         flight = self._state.flight
         if not acted and self._state.level >= Level.WARN and (flight is None or flight.killed):
             self._parts.flights.make_ready(self._policy, self._state, snapshot)
-        if self._parts.docket.unread:
-            self._wake_at_usec = min(self._wake_at_usec, snapshot.now_usec + SHORTEST_USEC)
+            if self._parts.docket.unread:
+                self._wake_at_usec = min(self._wake_at_usec, snapshot.now_usec + SHORTEST_USEC)
 
     def _execute(self, action: Action, snapshot: Snapshot) -> None:
         answer = self._parts.flights.execute(action, self._state.level, snapshot)
@@ -266,12 +273,13 @@ class Loop:
         self._flush(now_usec)
 
     def _set_timer(self, now_usec: int) -> None:
-        """Nobody looks at memory now and then where the module does; the rest of what is due stays due.
-
-        Except where a threshold is near: who has just looked is quicker than who has to be woken.
-        """
+        """Nobody looks at memory now and then where the module does; the rest of what is due stays due."""
         parts = self._parts
-        if self._is_calm and parts.standby.is_watched and self._wake_at_usec - now_usec >= SLEEP_USEC:
+        if not self._is_calm or not parts.standby.is_watched:
+            pass
+        elif now_usec < self._awake_until_usec:
+            self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC)
+        else:
             self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
         due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
         self._wake_at_usec = min(self._wake_at_usec, due_usec)

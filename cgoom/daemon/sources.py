@@ -69,7 +69,10 @@ class Sources:
 
     def wait(self, timeout_usec: int) -> frozenset[Source]:
         """Sleep until something happens or the time is over; with half of NEVER_USEC or more it never is."""
-        events = self._epoll.poll(None if timeout_usec >= NEVER_USEC // 2 else max(0, timeout_usec) / USEC_PER_SEC)
+        forever = timeout_usec >= NEVER_USEC // 2
+        events = self._epoll.poll(None if forever else max(0, timeout_usec) / USEC_PER_SEC)
+        # Whoever was stopped beyond the end of the wait is told of no event: Python does not ask again.
+        events = events or self._epoll.poll(0)
         for fd, mask in events:
             # A PSI trigger reports EPOLLERR for ever once its file is gone: look no more.
             if self._sources[fd] == Source.PRESSURE and mask & select.EPOLLERR and not mask & select.EPOLLPRI:

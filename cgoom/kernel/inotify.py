@@ -27,6 +27,8 @@ IN_ISDIR = 0x40000000
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name with its padding
 # Bytes; chosen: about 300 events at once. One event with the longest name is 16 + 256.
 _READ_SIZE = 16 * 1024
+# Reads; chosen: more than a queue holds (fs.inotify.max_queued_events, 16,384), so that all of it has been seen.
+_READS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +69,25 @@ class Inotify:
                     raise
 
     def drain(self) -> list[Event]:
-        """What waits, up to 16 KiB of it: the descriptor stays readable while there is more. Raises KernelError.
+        """What waits, each event once. Raises KernelError.
 
-        Names that are not UTF-8 have surrogates.
+        Names that are not UTF-8 have surrogates. Who makes events faster than they are read has the descriptor stay
+        readable.
         """
-        with kernel_errors("inotify"):
-            try:
-                text = os.read(self.fd, _READ_SIZE)
-            except BlockingIOError:
-                return []
-        events = []
-        start = 0
-        while start < len(text):
-            wd, mask, _cookie, length = _EVENT.unpack_from(text, start)
-            start += _EVENT.size
-            events.append(Event(wd, mask, os.fsdecode(text[start : start + length].rstrip(b"\0"))))
-            start += length
-        return events
+        events: dict[Event, None] = {}
+        for _ in range(_READS):
+            with kernel_errors("inotify"):
+                try:
+                    text = os.read(self.fd, _READ_SIZE)
+                except BlockingIOError:
+                    break
+            start = 0
+            while start < len(text):
+                wd, mask, _cookie, length = _EVENT.unpack_from(text, start)
+                start += _EVENT.size
+                events[Event(wd, mask, os.fsdecode(text[start : start + length].rstrip(b"\0")))] = None
+                start += length
+        return list(events)
 
     def close(self) -> None:
         """End all watches; a second call does nothing."""

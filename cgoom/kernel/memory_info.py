@@ -36,8 +36,6 @@ VERSION = 1
 GROUP = "events"
 # Cgroups in the armed order, and armed kills that the module remembers.
 ORDER_MAX, KILLS_MAX = 256, 64
-# Microseconds at the fill rate from which on the module says that a threshold is near.
-NEAR_USEC = 100_000
 # enum memory_info_cmd
 GET_STATS, SET_THRESHOLDS, ARM, DISARM, LEVEL, OOM, ARMED_KILL, NEAR = range(1, 9)
 # enum memory_info_attr, from MEMORY_INFO_A_TOTAL_KIB on

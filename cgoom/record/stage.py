@@ -80,6 +80,11 @@ class Stage:
             self._ready = slot
         return slot is not None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `commit_ready` has something to stage."""
+        return self._ready is not None
+
     def forget_ready(self) -> None:
         """What `ready_slot` wrote will not be decided."""
         self._ready = None

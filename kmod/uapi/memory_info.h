@@ -85,8 +85,8 @@
  *	MEMORY_INFO_A_PROCESSES:	u32	how many processes it had
  *
  * MEMORY_INFO_CMD_NEAR: at level 0, and at the fill rate the next threshold can be
- * reached within MEMORY_INFO_NEAR_USEC; told again when it has been twice as far away
- * in between. For who has to be awake when the level changes.
+ * reached within MEMORY_INFO_NEAR_USEC; told again each time that this has halved. For
+ * who has to be awake when the level changes; who listens later goes by STATS.
  */
 #ifndef _UAPI_MEMORY_INFO_H
 #define _UAPI_MEMORY_INFO_H
@@ -98,7 +98,7 @@
 /* Cgroups in the armed order; chosen: more than a host loses before a daemon is back. */
 #define MEMORY_INFO_ORDER_MAX 256
 /* Microseconds; chosen: a listener that has slept for hours takes tens of them to wake up. */
-#define MEMORY_INFO_NEAR_USEC 100000
+#define MEMORY_INFO_NEAR_USEC 100000ULL
 /* Armed kills that are remembered; chosen: for a daemon that was not there to hear. */
 #define MEMORY_INFO_KILLS_MAX 64
 

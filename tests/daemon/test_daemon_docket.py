@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,14 @@ def test_the_stuck_one_is_passed_over(world: World) -> None:
     found = world.docket.look(frozenset({stuck.workload.ref}), 0, urgent=True)
     assert [each.workload.name for each in found] == ["b"]
     assert first(world, 0, urgent=True) == "a"
+
+
+def test_an_old_size_says_nothing_of_a_priority(world: World) -> None:
+    """Whoever was an equal in a shortage and is none any more has its new place in the order."""
+    world.add("a", 500, GIB)
+    moved = world.add("b", 500, 1 << 20)
+    assert first(world, 0, urgent=True) == "a"
+    moved.workload = replace(moved.workload, priority=100)
+    world.view.generation += 1
+    groups = world.docket.find_equals(64, may_read=False)
+    assert [[each.workload.priority for each in group] for group in groups] == [[500], [100]]

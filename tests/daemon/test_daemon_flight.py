@@ -11,7 +11,7 @@ from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
 from cgoom.model import Candidate, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
 from cgoom.observe.tree import Member
-from cgoom.record.stage import Stage
+from cgoom.record.stage import SLOTS, Stage
 from tests.daemon.world import PROVISIONAL, World
 
 WHY = Why("MemAvailable 4% <= 5%", "priority 900 over 100")
@@ -187,6 +187,18 @@ def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) ->
     assert world.flights.fire(frozenset(), snapshot.now_usec + 2 * SIZE_LIMIT_USEC) == ()
     world.flights.forget_ready()
     assert fire(world) == world.deeds.killed == []
+
+
+def test_a_slot_that_was_needed_is_made_ready_again(world: World) -> None:
+    victim = world.add("a", 900)
+    world.expect(victim)
+    draft = world.ledger.draft(Seen(Level.OK, world.snapshot(Level.OK).memory, 1), Candidate(victim.workload), WHY, "x")
+    slots = [world.stage.open_slot(draft) for _ in range(SLOTS)]
+    assert fire(world) == []
+    for slot in slots:
+        world.stage.clear(slot or 0)
+    world.expect(victim)
+    assert fire(world) == ["a"]
 
 
 def test_descriptors_are_given_back(world: World) -> None:

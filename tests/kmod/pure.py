@@ -74,8 +74,7 @@ def load() -> ctypes.CDLL:
         assert done.returncode == 0, done.stderr
         loaded = ctypes.CDLL(str(library))
     loaded.level_next_usec.restype = ctypes.c_uint64
-    loaded.level_is_near.argtypes = (ctypes.c_bool, ctypes.c_int, ctypes.c_uint64)
-    loaded.level_is_near.restype = ctypes.c_bool
+    loaded.level_comes_near.restype = ctypes.c_bool
     loaded.order_append.argtypes = (ctypes.POINTER(OrderC), ctypes.c_uint64)
     loaded.order_append.restype = None
     loaded.order_rank.argtypes = (ctypes.POINTER(OrderC), ctypes.c_uint64)
@@ -117,12 +116,18 @@ def detect_c(host: HostPolicy, previous: Level, memory: HostMemory) -> Level:
     return Level(load().level_after(ctypes.byref(make_policy(host)), int(previous), ctypes.byref(sample)))
 
 
-def next_usec_c(host: HostPolicy, level: Level, memory: HostMemory, fill_bytes_per_sec: int) -> int:
-    """The module's answer to `next_sample_usec`."""
-    policy = make_policy(host, fill_bytes_per_sec)
-    return int(load().level_next_usec(ctypes.byref(policy), int(level), ctypes.byref(make_sample(memory))))
+def next_usec_c(host: HostPolicy, level: Level, memory: HostMemory, fill_bytes_per_sec: int, near_usec: int = 0) -> int:
+    """The module's answer to `next_sample_usec`; it looks, too, for when a threshold comes that near."""
+    policy, sample = make_policy(host, fill_bytes_per_sec), make_sample(memory)
+    near = ctypes.c_uint64(near_usec)
+    return int(load().level_next_usec(ctypes.byref(policy), int(level), ctypes.byref(sample), near))
 
 
-def is_near_c(was_near: bool, level: Level, next_usec: int) -> bool:
-    """Whether the module says that a threshold is near."""
-    return bool(load().level_is_near(was_near, int(level), next_usec))
+def comes_near_c(
+    host: HostPolicy, level: Level, memory: HostMemory, fill_bytes_per_sec: int, near_usec: int
+) -> tuple[bool, int]:
+    """Whether the module says that a threshold comes near, and at what time to it it will say so next."""
+    policy, sample = make_policy(host, fill_bytes_per_sec), make_sample(memory)
+    near = ctypes.c_uint64(near_usec)
+    told = load().level_comes_near(ctypes.byref(policy), int(level), ctypes.byref(sample), ctypes.byref(near))
+    return bool(told), near.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import example, given, settings
@@ -9,11 +10,9 @@ from hypothesis import strategies as st
 
 from cgoom.core.detect import detect, raw_level
 from cgoom.core.pace import next_sample_usec
-from cgoom.daemon.loop import SLEEP_USEC
-from cgoom.kernel.memory_info import NEAR_USEC
 from cgoom.model import Amount, HostMemory, HostPolicy, Level, Threshold
 
-from .pure import detect_c, is_near_c, next_usec_c, raw_level_c
+from .pure import comes_near_c, detect_c, next_usec_c, raw_level_c
 
 MANY = settings(max_examples=200, deadline=None)
 LEVELS = st.sampled_from(Level)
@@ -131,16 +130,56 @@ def test_a_level_that_is_held_is_looked_at_often() -> None:
     assert next_usec_c(HostPolicy(), Level.OK, ample, 1 << 20) == LONGEST_USEC[Level.OK]
 
 
-def test_near_is_told_once_until_it_was_far() -> None:
-    near, far = NEAR_USEC - 1, 2 * NEAR_USEC
-    course = (far, near, NEAR_USEC, far - 1, near, far, near)
-    told, was_near = [], False
-    for next_usec in course:
-        told.append(not was_near and is_near_c(was_near, Level.OK, next_usec))
-        was_near = is_near_c(was_near, Level.OK, next_usec)
-    assert told == [False, True, False, False, False, False, True]
-    assert is_near_c(False, Level.WARN, LONGEST_USEC[Level.WARN])
+# Microseconds; as the header has it.
+NEAR_USEC = 100_000
+MIB = 1 << 20
+FILL = 1000 * MIB  # bytes per second
 
 
-def test_a_daemon_that_sleeps_will_be_told() -> None:
-    assert not is_near_c(True, Level.OK, SLEEP_USEC)
+def at_distance(usec: int) -> HostMemory:
+    """A host that can be at its warning after so many microseconds at the earliest."""
+    total = 100_000 * MIB
+    return HostMemory(total, total // 10 + FILL * usec // 1_000_000, 0, 0)
+
+
+def tell_near(course: Sequence[tuple[Level, int]]) -> list[int]:
+    """The distances of this course at which the module says that a threshold comes near."""
+    told, near_usec = [], 0
+    for level, usec in course:
+        is_told, near_usec = comes_near_c(HostPolicy(), level, at_distance(usec), FILL, near_usec)
+        told += [usec] * is_told
+    return told
+
+
+def test_near_is_told_at_the_line_and_at_each_half() -> None:
+    down = [(Level.OK, usec) for usec in range(500_000, 0, -1000)]
+    assert tell_near(down) == [100_000, 50_000, 25_000, 12_000]
+    assert tell_near([*down, *reversed(down), *down]) == [100_000, 50_000, 25_000, 12_000] * 2
+    assert tell_near([(Level.OK, usec) for usec in (500_000, 99_000, 120_000, 61_000, 110_000, 51_000)]) == [
+        99_000,
+        51_000,
+    ]
+
+
+def test_near_is_not_told_of_what_wavers_or_of_another_level() -> None:
+    assert tell_near([(Level.OK, 500_000), *[(Level.OK, 3_000), (Level.OK, 18_000)] * 9]) == [3_000]
+    assert tell_near([(Level.OK, 500_000), *[(Level.WARN, 0)] * 9, (Level.OK, 50_000), (Level.OK, 40_000)]) == []
+
+
+@MANY
+@given(st.integers(2 * NEAR_USEC, 3_000_000), st.integers(1, 1000))
+def test_what_comes_near_is_told_before_it_is_there(usec: int, permille: int) -> None:
+    """However fast memory is filled, up to the rate that is reckoned with: half of the time at least is left."""
+    left_usec, told, near_usec = usec, False, 0
+    while not told:
+        told, near_usec = comes_near_c(HostPolicy(), Level.OK, at_distance(left_usec), FILL, near_usec)
+        if not told:
+            wait_usec = next_usec_c(HostPolicy(), Level.OK, at_distance(left_usec), FILL, near_usec)
+            left_usec -= max(1000, wait_usec) * permille // 1000
+    assert left_usec >= NEAR_USEC // 2 - 2000
+
+
+def test_nobody_looks_for_a_warning_that_is_held() -> None:
+    memory = at_distance(1000)
+    assert detect_c(HostPolicy(), Level.WARN, memory) == Level.WARN
+    assert next_usec_c(HostPolicy(), Level.WARN, memory, FILL) == LONGEST_USEC[Level.WARN]
