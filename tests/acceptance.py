@@ -1,9 +1,9 @@
-"""`make acceptance`: everything that cgoom promises, measured in guests, as one table in docs/acceptance.md.
+"""`make acceptance`: everything that cgoom promises, measured in guests, as a page of tables for each part of it.
 
-    acceptance.py [KERNEL-SWAP...]    such as 6.12-0 6.1-512; without arguments all of them
+    acceptance.py [PART|KERNEL-SWAP...]    such as module 6.12-0 6.1-512; without arguments all of them
 
 Results stay in build/acceptance, each with a hash of what it was measured from, so that a run that was interrupted
-goes on where it stopped, and the table never mixes two versions.
+goes on where it stopped, and a page never mixes two versions.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 TOP = Path(__file__).resolve().parents[1]
 RESULTS = TOP / "build" / "acceptance"
-TABLE = TOP / "docs" / "acceptance.md"
+DOCS = TOP / "docs"
 RUNS = 20
 LOADS = 200
 LADDERS = 5
@@ -31,6 +32,8 @@ FUZZ_EXAMPLES = 10_000
 LIMIT_SEC = 5400
 SOURCES = ("cgoom", "kmod", "policies", "packaging", "tests/policy", "tests/support", "tests/vm")
 BLACK_BOX_CASES = 26
+# Column -> test -> (outcome, what it measured).
+Results = dict[str, dict[str, tuple[str, dict[str, Any]]]]
 # What of a case does not apply to this form of cgoom, and why.
 REMARKS = {
     11: "on a hybrid host, which has no pids controller on cgroup2",
@@ -38,15 +41,19 @@ REMARKS = {
     18: "only the identity: cgoom keeps no rates",
     24: "measured as `kill written to populated 0` of the original scenario",
 }
-# With swap only what the swap changes.
-SWAP_CHANGES = ["-k", "b05 or b23 or crossing or stopped"]
 # Kernel and MiB of swap.
-COMBINATIONS: dict[str, tuple[str, int, list[str]]] = {
-    "6.12-0": ("6.12", 0, []),
-    "6.1-0": ("6.1", 0, []),
-    "6.12-512": ("6.12", 512, SWAP_CHANGES),
-    "6.1-512": ("6.1", 512, SWAP_CHANGES),
-}
+COMBINATIONS = {"6.12-0": ("6.12", 0), "6.1-0": ("6.1", 0), "6.12-512": ("6.12", 512), "6.1-512": ("6.1", 512)}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What stands on one page. `tests`: as `pytest -k` takes them; `with_swap`: those that swap changes."""
+
+    name: str
+    page: Path
+    tests: str
+    with_swap: str
+    render: Callable[[list[str], Results], list[str]]
 
 
 def read_key() -> str:
@@ -59,17 +66,18 @@ def read_key() -> str:
     return digest.hexdigest()[:16]
 
 
-def run_combination(name: str, key: str) -> int:
+def run_combination(part: Part, name: str, key: str) -> int:
     """Run one combination in a fresh guest, unless its result is there already; the exit status of its tests."""
-    kernel, swap_mib, chosen = COMBINATIONS[name]
+    kernel, swap_mib = COMBINATIONS[name]
+    name = f"{part.name}-{name}"
     xml, stamp = RESULTS / f"{name}.xml", RESULTS / f"{name}.key"
-    if stamp.exists() and stamp.read_text(encoding="ascii") == key:
+    if is_current(name, key):
         print(f"acceptance: {name}: there already")
         return int(any(outcome == "failed" for _, outcome, _ in read_cases(name)))
     command = [sys.executable, str(TOP / "vagrant" / "lab"), "test", "--kernel", kernel, "--swap", str(swap_mib)]
     command += ["--out", str(RESULTS), "--timeout", str(LIMIT_SEC), "--", "-o", "junit_family=xunit1"]
     command += [f"--junit-xml=/out/{xml.name}", "--runs", str(RUNS), "--loads", str(LOADS)]
-    command += ["--ladders", str(LADDERS), *chosen]
+    command += ["--ladders", str(LADDERS), "-k", part.with_swap if swap_mib else part.tests]
     xml.unlink(missing_ok=True)
     stamp.unlink(missing_ok=True)
     status = subprocess.run(command, check=False, cwd=TOP).returncode
@@ -81,7 +89,7 @@ def run_combination(name: str, key: str) -> int:
 def run_host(key: str) -> int:
     """Every test that needs no guest, on this host, with the policy fuzz at its full size."""
     stamp = RESULTS / "host.key"
-    if stamp.exists() and stamp.read_text(encoding="ascii") == key:
+    if is_current("host", key):
         return 0
     env = os.environ | {"CGOOM_FUZZ_EXAMPLES": str(FUZZ_EXAMPLES)}
     command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junit-xml={RESULTS / 'host.xml'}"]
@@ -102,37 +110,41 @@ def read_cases(name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield case.get("name", ""), outcome, json.loads(found[0]) if found else {}
 
 
-def render_table(done: list[str], key: str) -> str:
+def render_page(part: Part, done: list[str], key: str) -> str:
     """The whole page."""
-    results = {name: {test: (outcome, seen) for test, outcome, seen in read_cases(name)} for name in done}
-    columns = [name for name in COMBINATIONS if name in results]
+    results = {name: read_results(f"{part.name}-{name}") for name in done}
     lines = [
-        "# Acceptance",
+        f"# Acceptance: {part.name}",
         "",
         f"Written by `make acceptance` (sources {key}). Guests of 1 GiB and 2 processors, emulated (QEMU TCG): ratios",
         "hold, absolute times are longer than on a real machine. A column is KERNEL-SWAP, swap in MiB.",
         "",
-        *render_original(columns, results),
-        "",
-        *render_eleven(columns, results),
-        "",
-        *render_module(columns, results),
-        "",
-        *render_outcomes(columns, results),
+        *part.render(done, results),
     ]
-    host_key = RESULTS / "host.key"
-    if host_key.exists() and host_key.read_text(encoding="ascii") == key:
-        results["host"] = {test: (outcome, seen) for test, outcome, seen in read_cases("host")}
-        passed = sum(outcome == "passed" for outcome, _ in results["host"].values())
-        lines += [
-            "",
-            f"Without a guest, with {FUZZ_EXAMPLES} fuzzed policies: {passed} of {len(results['host'])} passed.",
-        ]
-    lines += ["", *render_black_box(results)]
     return "\n".join(lines) + "\n"
 
 
-Results = dict[str, dict[str, tuple[str, dict[str, Any]]]]
+def read_results(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Test -> (outcome, what it measured)."""
+    return {test: (outcome, seen) for test, outcome, seen in read_cases(name)}
+
+
+def render_promises(columns: list[str], results: Results) -> list[str]:
+    """Who died first, what it took, and every black-box case."""
+    lines = [*render_original(columns, results), "", *render_eleven(columns, results), ""]
+    lines += render_outcomes(columns, results)
+    if is_current("host", read_key()):
+        results = results | {"host": read_results("host")}
+        passed = sum(outcome == "passed" for outcome, _ in results["host"].values())
+        text = f"Without a guest, with {FUZZ_EXAMPLES} fuzzed policies: {passed} of {len(results['host'])} passed."
+        lines += ["", text]
+    return [*lines, "", *render_black_box(results)]
+
+
+def is_current(name: str, key: str) -> bool:
+    """Whether there is a result of these sources."""
+    stamp = RESULTS / f"{name}.key"
+    return stamp.exists() and stamp.read_text(encoding="ascii") == key
 
 
 def render_original(columns: list[str], results: Results) -> list[str]:
@@ -219,14 +231,12 @@ def render_module(columns: list[str], results: Results) -> list[str]:
         found = [find_measured(results[name], test) for name in columns]
         rows += [[title, *(render_cell(each, field) for each in found)] for title, field in titles.items()]
     lines = [
-        "## The kernel module",
-        "",
         "A daemon that is stopped has prepared what it prepares ahead. Times are median / worst in ms (runs in which",
         "it was seen), from the first sample at or below the threshold, 2 ms after the one before: who looks between",
         "the two may be ahead. `module` is the look that an event tells of, `event` when a process has read it.",
         "",
     ]
-    return lines + render_rows(rows)
+    return [*lines, *render_rows(rows), "", *render_outcomes(columns, results)]
 
 
 def render_times(times: dict[str, float]) -> str:
@@ -283,22 +293,32 @@ def render_rows(rows: list[list[str]]) -> list[str]:
     return [head, "|" + " --- |" * len(rows[0]), *body]
 
 
+PARTS = {
+    part.name: part
+    for part in (
+        Part("promises", DOCS / "acceptance.md", "not (crossing or stopped or module)", "b05 or b23", render_promises),
+        Part("module", DOCS / "module.md", "crossing or stopped or module", "crossing or stopped", render_module),
+    )
+}
+
+
 def main(names: list[str]) -> int:
-    """Run what is asked for, write the table of what is there; 1 when anything failed."""
-    unknown = [name for name in names if name not in COMBINATIONS]
+    """Run what is asked for, write the pages of what is there; 1 when anything failed."""
+    unknown = [name for name in names if name not in COMBINATIONS and name not in PARTS]
     if unknown:
-        print(f"acceptance: no such combination: {' '.join(unknown)}; there are {' '.join(COMBINATIONS)}")
+        print(f"acceptance: no such thing: {' '.join(unknown)}; there are {' '.join([*PARTS, *COMBINATIONS])}")
         return 2
     RESULTS.mkdir(parents=True, exist_ok=True)
-    key = read_key()
-    statuses = [run_combination(name, key) for name in names or COMBINATIONS]
-    statuses.append(run_host(key))
-    stamps = {path.stem: path.read_text(encoding="ascii") for path in RESULTS.glob("*.key")}
-    done = [name for name in COMBINATIONS if stamps.get(name) == key]
-    if done:
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(render_table(done, key), encoding="utf-8")
-        print(TABLE.read_text(encoding="utf-8"))
+    key, statuses = read_key(), [0]
+    for part in [PARTS[name] for name in names if name in PARTS] or list(PARTS.values()):
+        asked = [name for name in names if name in COMBINATIONS] or list(COMBINATIONS)
+        statuses += [run_combination(part, name, key) for name in asked]
+        if part.name == "promises":
+            statuses.append(run_host(key))
+        done = [name for name in COMBINATIONS if is_current(f"{part.name}-{name}", key)]
+        if done:
+            part.page.write_text(render_page(part, done, key), encoding="utf-8")
+            print(part.page.read_text(encoding="utf-8"))
     return int(any(statuses))
 
 

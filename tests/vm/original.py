@@ -52,13 +52,15 @@ class Pair:
     fast: subprocess.Popen[bytes]
 
 
-def launch_pair(scene: Scene) -> Pair:
-    """Both of them, each in its cgroup."""
+def launch_pair(scene: Scene, room_mib: int | None = None) -> Pair:
+    """Both of them, each in its cgroup. With `room_mib` they take all but so much of the memory at once: 1 to 3."""
+    burst_mib = 0 if room_mib is None else max(0, read_own_kib("MemAvailable") // 1024 - room_mib)
     total_mib = (read_own_kib("MemAvailable") + read_own_kib("SwapFree")) // 1024
     gate = Gate(scene)
-    slow = scene.launch("slow", 100, *gate.behind(hog(1 << 20, rate_mib=SLOW_MIB_PER_S, ignore_term=True)))
+    slow_command = hog(1 << 20, rate_mib=SLOW_MIB_PER_S, burst_mib=burst_mib // 4, ignore_term=True)
+    slow = scene.launch("slow", 100, *gate.behind(slow_command))
     fast_mib = int(total_mib * FAST_SHARE)
-    fast_command = hog(fast_mib, rate_mib=FAST_MIB_PER_S, ignore_term=True, hold=True)
+    fast_command = hog(fast_mib, rate_mib=FAST_MIB_PER_S, burst_mib=burst_mib * 3 // 4, ignore_term=True, hold=True)
     fast = scene.launch("fast", 10, *gate.behind(fast_command))
     wait_until(lambda: scene.is_populated("slow") and scene.is_populated("fast"), 30, "both to run")
     return Pair(gate, slow, fast)

@@ -31,8 +31,10 @@ Measured = Callable[[Mapping[str, object]], None]
 # What a plain test asks for, and runs of the pair that it gets: half a minute each in an emulated guest. Who asks for
 # more, as the acceptance table does, gets them.
 PLAIN_RUNS, FEW_RUNS = 3, 1
-# Ladders from which on those without the module are measured, too; in a plain test nothing is expected of them.
-TABLE_LADDERS = 2
+# Runs and ladders without the module at most, to compare with; a plain test, which asks for fewer ladders, has none.
+COMPARED_RUNS, COMPARED_LADDERS = 10, 2
+# MiB that the pair leaves at first; chosen: three seconds of the two, which is what a run is about.
+ROOM_MIB = 240
 # Chosen: all eleven fill the guest in two seconds, and the last one alone in ten.
 LADDER_RATE_MIB_PER_S = 60
 RIGHT_ORDER = sorted(PRIORITIES, reverse=True)
@@ -62,7 +64,7 @@ def run_pair(with_module: bool) -> Stopped:
     """The original scenario beside a daemon that has prepared everything and was stopped then."""
     with Scene() as scene:
         daemon = scene.daemon("version: 1")
-        pair = launch_pair(scene)
+        pair = launch_pair(scene, ROOM_MIB)
         wait_prepared(scene, 2, "slow", with_module)
         victim_id = cgroup_id(scene, "slow")
         events = {name: str(scene.cgroup(name) / "cgroup.events") for name in ("slow", "fast")}
@@ -98,7 +100,8 @@ def read_steered_usec(victim_id: int) -> int | None:
 def measure_pairs(config: pytest.Config, measured: Measured, with_module: bool) -> list[Stopped]:
     """As many runs as are asked for."""
     asked: int = config.getoption("--runs")
-    runs = [run_pair(with_module) for _ in range(asked if asked > PLAIN_RUNS else min(asked, FEW_RUNS))]
+    count = asked if asked > PLAIN_RUNS else min(asked, FEW_RUNS)
+    runs = [run_pair(with_module) for _ in range(count if with_module else min(count, COMPARED_RUNS))]
     times = [run.steered_to_empty_ms for run in runs if run.steered_to_empty_ms is not None]
     measured(
         {
@@ -145,10 +148,10 @@ def run_ladder(with_module: bool) -> tuple[list[int], int]:
 
 def measure_ladders(config: pytest.Config, measured: Measured, with_module: bool) -> list[list[int]]:
     """As many ladders as are asked for."""
-    count: int = config.getoption("--ladders")
-    least = 1 if with_module else TABLE_LADDERS
+    asked: int = config.getoption("--ladders")
+    count, least = (asked, 1) if with_module else (min(asked, COMPARED_LADDERS), COMPARED_LADDERS)
     if count < least:
-        pytest.skip(f"--ladders is {count}: give {least} or more")
+        pytest.skip(f"--ladders is {asked}: give {least} or more")
     ladders = [run_ladder(with_module) for _ in range(count)]
     orders = [order for order, _ in ladders]
     measured(
