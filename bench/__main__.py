@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key = read_key(options)
     statuses = [ensure_part(name, key, options) for name in options.parts]
     done = [name for name in PARTS if read_stamp(name).startswith(key[:16])]
-    write_results(done, options)
+    write_results(done, options.wheel)
     return int(any(statuses))
 
 
@@ -67,6 +67,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--full", action="store_true", help="everything; takes hours")
     parser.add_argument("--runs", type=int, metavar="N", help="runs of each contestant in each scenario")
+    parser.add_argument("--idle", type=float, metavar="SEC", help="length of an idle window")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME", help=" ".join(CONTESTANTS))
     parser.add_argument("--wheel", type=Path, metavar="PATH", help="measure this wheel and not the checkout's")
     parser.add_argument("--kernel", default="6.1", help="of the guest (6.1)")
@@ -75,10 +76,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {' '.join(sorted(unknown))}; there are {' '.join(PARTS)}")
     options.parts = options.parts or list(PARTS if options.full else QUICK_PARTS)
-    options.seconds = FULL_IDLE_SEC if options.full else QUICK_IDLE_SEC
+    options.idle = options.idle or (FULL_IDLE_SEC if options.full else QUICK_IDLE_SEC)
     options.contestants = options.contestants or list(CONTESTANTS if options.full else QUICK_CONTESTANTS)
     options.runs = options.runs or (FULL_RUNS if options.full else QUICK_RUNS)
-    options.command = shlex.join(["python", "-m", "bench", *(sys.argv[1:] if arguments is None else arguments)])
     return options
 
 
@@ -92,7 +92,17 @@ def read_key(options: argparse.Namespace) -> str:
                 digest.update(str(path.relative_to(TOP)).encode() + b"\0" + path.read_bytes() + b"\0")
     if options.wheel:
         digest.update(options.wheel.read_bytes())
-    return f"{digest.hexdigest()[:16]} {options.kernel} {options.runs} {' '.join(options.contestants)}"
+    asked = ["--kernel", options.kernel, "--runs", str(options.runs), "--idle", f"{options.idle:g}"]
+    asked += ["--contestants", *options.contestants]
+    return f"{digest.hexdigest()[:16]} {shlex.join(asked)}"
+
+
+def list_commands(parts: Sequence[str]) -> list[str]:
+    """The commands that measure these parts as they were measured."""
+    asked: dict[str, list[str]] = {}
+    for name in parts:
+        asked.setdefault(read_stamp(name).partition(" ")[2], []).append(name)
+    return [f"python -m bench {words} -- {' '.join(names)}" for words, names in asked.items()]
 
 
 def read_stamp(name: str) -> str:
@@ -133,12 +143,12 @@ def write_plan(name: str, options: argparse.Namespace) -> None:
         "scenarios": [name] if name in SCENARIOS else [],
         "contestants": options.contestants,
         "costs": [name] if name in MEASURES else [],
-        "seconds": options.seconds,
+        "seconds": options.idle,
     }
     (RAW / f"{name}.plan").write_text(json.dumps(plan), encoding="utf-8")
 
 
-def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
+def write_results(done: Sequence[str], wheel: Path | None) -> None:
     """The table, the plot and the raw lines of everything that was measured from the present sources."""
     lines: list[Fields] = []
     for name in done:
@@ -148,8 +158,11 @@ def write_results(done: Sequence[str], options: argparse.Namespace) -> None:
         return
     versions = {name: value for line in lines if line["kind"] == "versions" for name, value in line.items()}
     versions.pop("kind")
-    versions["cgoom"] += f" ({options.wheel.name if options.wheel else describe_revision()})"
-    versions |= {"command": options.command, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")}
+    versions["cgoom"] += f" ({wheel.name if wheel else describe_revision()})"
+    versions |= {
+        "commands": list_commands(done),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
     RESULTS.mkdir(exist_ok=True)
     raw = "".join(json.dumps(line) + "\n" for line in lines)
     (RESULTS / "results.jsonl").write_text(raw, encoding="utf-8")

@@ -45,6 +45,7 @@ def test_what_is_there_is_not_measured_again_and_becomes_table_and_plot(director
     assert driver.main(arguments) == 0
     page = (directories / "results" / "results.md").read_text(encoding="utf-8")
     assert "| original | cgoom-best | 1/1 | daemon 1 |" in page
+    assert "    python -m bench --kernel 6.1 --runs 1 --idle 30 --contestants cgoom-best -- original\n" in page
     assert json.loads((directories / "results" / "results.jsonl").read_text().splitlines()[1]) == RUN
 
 

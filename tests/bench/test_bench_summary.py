@@ -76,12 +76,12 @@ def test_the_page_has_one_row_for_each_and_says_what_is_missing() -> None:
         {"kind": "skipped", "scenario": name, "contestant": "cgoom-module", "why": "no module"} for name in "ab"
     ]
     skipped.append({"kind": "broken", "scenario": "fast", "contestant": "oomd", "run": 3, "why": "Traceback\nAh: no\n"})
-    versions = {"kernel": "6.1", "command": "python -m bench", "date": "today"}
+    versions = {"kernel": "6.1", "commands": ["python -m bench -- fast"], "date": "today"}
     page = render_page(summarise([run_line(), run_line(contestant="kernel")]), [], versions, skipped)
     assert page.count("| original | ") == 2
     assert page.count("- cgoom-module: no module") == 1
     assert "- oomd, run 3 of fast: Ah: no" in page
-    assert "`python -m bench`" in page
+    assert "    python -m bench -- fast\n" in page
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
