@@ -25,6 +25,7 @@ TOP = Path(__file__).resolve().parents[1]
 RESULTS = TOP / "build" / "acceptance"
 DOCS = TOP / "docs"
 RUNS = 20
+CROSSINGS = 10
 LOADS = 200
 LADDERS = 5
 FUZZ_EXAMPLES = 10_000
@@ -54,6 +55,7 @@ class Part:
     tests: str
     with_swap: str
     render: Callable[[list[str], Results], list[str]]
+    runs: int = RUNS
 
 
 def read_key() -> str:
@@ -76,7 +78,7 @@ def run_combination(part: Part, name: str, key: str) -> int:
         return int(any(outcome == "failed" for _, outcome, _ in read_cases(name)))
     command = [sys.executable, str(TOP / "vagrant" / "lab"), "test", "--kernel", kernel, "--swap", str(swap_mib)]
     command += ["--out", str(RESULTS), "--timeout", str(LIMIT_SEC), "--", "-o", "junit_family=xunit1"]
-    command += [f"--junit-xml=/out/{xml.name}", "--runs", str(RUNS), "--loads", str(LOADS)]
+    command += [f"--junit-xml=/out/{xml.name}", "--runs", str(part.runs), "--loads", str(LOADS)]
     command += ["--ladders", str(LADDERS), "-k", part.with_swap if swap_mib else part.tests]
     xml.unlink(missing_ok=True)
     stamp.unlink(missing_ok=True)
@@ -306,7 +308,7 @@ PARTS = {
     part.name: part
     for part in (
         Part("promises", DOCS / "acceptance.md", OTHERS, "b05 or b23", render_promises),
-        Part("crossing", DOCS / "crossing.md", "crossing", "crossing", render_crossing),
+        Part("crossing", DOCS / "crossing.md", "crossing", "crossing", render_crossing, CROSSINGS),
         Part("module", DOCS / "module.md", "(stopped or module) and not crossing", "stopped", render_module),
     )
 }
