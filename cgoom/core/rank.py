@@ -17,13 +17,6 @@ def rank(candidates: Iterable[Candidate], victim: VictimPolicy) -> list[Candidat
     return sorted(candidates, key=lambda candidate: _key(candidate, victim.tie_break))
 
 
-def first_equals(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Those that can be chosen and share the largest priority number: only their usage can matter."""
-    eligible = [candidate for candidate in candidates if not candidate.skip]
-    largest = max((candidate.workload.priority for candidate in eligible), default=0)
-    return [candidate for candidate in eligible if candidate.workload.priority == largest]
-
-
 def rank_first(equals: Iterable[Iterable[Candidate]], victim: VictimPolicy, limit: int) -> tuple[Workload, ...]:
     """The first `limit` of the order, those that cannot be chosen left out.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cgoom.act.execute import Answer, Executor
 from cgoom.core.decide import STUCK_USEC, longest_grace
@@ -17,6 +17,7 @@ from cgoom.core.detect import shortage
 from cgoom.core.rank import place_reason
 from cgoom.daemon.docket import SIZE_LIMIT_USEC, Docket, Surroundings
 from cgoom.daemon.ledger import Ledger, Seen
+from cgoom.daemon.ready import Held, Ready, Shot, is_clear
 from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.clock import read_usec
 from cgoom.model import (
@@ -45,50 +46,6 @@ from cgoom.record.verdict import render_verdict
 READY_AGE_USEC = 1_000_000
 
 
-@dataclass(slots=True)
-class Held:
-    """A victim's `cgroup.kill` and `cgroup.events`, open."""
-
-    ref: CgroupRef
-    kill_fd: int
-    events_fd: int
-
-    def close(self) -> None:
-        """Let go of both."""
-        os.close(self.kill_fd)
-        os.close(self.events_fd)
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Who is next, as of when, and whether its launcher was told to wait for a verdict.
-
-    `order`: the first two, as a decision would see them; `generation`: of the tree in which they are that for certain,
-    or None: their sizes decide, and may be history.
-    """
-
-    order: tuple[Candidate, ...]
-    made_usec: int
-    is_announced: bool
-    generation: int | None
-
-    @property
-    def workload(self) -> Workload:
-        """The next victim."""
-        return self.order[0].workload
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """A kill that was written: its answer, when, and whether its record was open, or made ready, before."""
-
-    ref: CgroupRef
-    answer: Answer
-    written_usec: int
-    was_open: bool = False
-    was_ready: bool = True
-
-
 class Flights:
     """Carries out what was decided, and keeps the record of it."""
 
@@ -107,7 +64,7 @@ class Flights:
         A host may run short between two looks; then the kill is as quick as one that a warning came before. `first`:
         the first two as of the tree's `generation`.
         """
-        certain, ready = (generation if _is_clear(first) else None), self._ready
+        certain, ready = (generation if is_clear(first) else None), self._ready
         if ready is None and not first:
             return
         same = ready is not None and first[:1] == (ready.workload,) and certain in (None, ready.generation)
@@ -131,13 +88,14 @@ class Flights:
         ready = self._ready
         if ready is None or ready.generation != self._host.tree.generation or ready.workload.ref in stuck:
             return ()
-        if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC:
+        if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC:  # sizes may have decided
             return ()
-        member, held = self._host.tree.find(ready.workload.ref), self._held.get(ready.workload.ref)
-        if member is None or held is None or not self._ledger.open_ready(ready.workload, now_usec):
+        member = self._host.tree.find(ready.workload.ref)
+        if member is None or not self._ledger.open_ready(ready.workload, now_usec):
             return ()
-        answer = self._executor.kill(member.cgroup, held.kill_fd)
-        self._fired = Shot(held.ref, answer, read_usec())
+        self._fired = self._write_kill(member, was_open=False, was_ready=True)
+        if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
+            self._executor.announce(member.cgroup)
         self._ready = None
         return (self._with_usage(ready.order[0], member), *ready.order[1:])
 
@@ -238,7 +196,6 @@ class Flights:
 
     def _shoot(self, candidate: Candidate, why: Why, member: Member, level: Level, snapshot: Snapshot) -> Shot:
         ledger, ref = self._ledger, member.workload.ref
-        held = self._held.get(ref)
         self._take_ready(ref)
         was_open = ledger.find(ref) is not None
         was_ready = not was_open and ledger.open_ready(candidate.workload, snapshot.now_usec)
@@ -247,8 +204,15 @@ class Flights:
             record = self._draft(self._with_usage(candidate, member), why, level, snapshot)
             ledger.open_entry(record, snapshot.now_usec)
             self._executor.announce(member.cgroup)
+        return self._write_kill(member, was_open, was_ready)
+
+    def _write_kill(self, member: Member, was_open: bool, was_ready: bool) -> Shot:
+        """The act. That it was done stands in the stage before anything else happens: the next daemon has to know."""
+        ref, held = member.workload.ref, self._held.get(member.workload.ref)
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
-        return Shot(ref, answer, read_usec(), was_open, was_ready)
+        if answer.outcome == Outcome.DONE:
+            self._ledger.add_step(ref, "kill", read_usec(), answer.outcome, answer.note)
+        return Shot(ref, answer, was_open, was_ready)
 
     def _tell_kill(self, candidate: Candidate, member: Member, shot: Shot) -> None:
         """What follows a kill: the verdict for its launcher first, then the memory that is left, then the record."""
@@ -256,11 +220,9 @@ class Flights:
         record = ledger.find(ref)
         if record is None:
             return
-        answer = shot.answer
-        if answer.outcome == Outcome.DONE:
+        if shot.answer.outcome == Outcome.DONE:
             self._executor.tell(member.cgroup, render_verdict(record))
             reaped = self._executor.reap(member.cgroup)
-            ledger.add_step(ref, "kill", shot.written_usec, answer.outcome, answer.note)
             ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes")
         else:
             self._executor.tell(member.cgroup, "")  # it lives on: nobody shall be told otherwise
@@ -342,8 +304,3 @@ class Flights:
         held = self._held.pop(ref, None)
         if held is not None:
             held.close()
-
-
-def _is_clear(first: tuple[Workload, ...]) -> bool:
-    """Whether the priority alone decides who of them is the first."""
-    return len(first) < 2 or first[0].priority > first[1].priority

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 from random import Random
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from cgoom.core.eligible import skip_reason
 from cgoom.core.explain import explain
 from cgoom.core.match import Scope
-from cgoom.core.rank import first_equals, place_reason, rank, rank_first
+from cgoom.core.rank import place_reason, rank, rank_first
 from cgoom.model import Candidate, MatchRule, Policy, TieBreak, VictimPolicy
 
 from .examples import (
@@ -104,18 +103,6 @@ def test_the_larger_number_goes_first_whatever_the_size(candidates: list[Candida
     priorities = [each.workload.priority for each in eligible]
     assert priorities == sorted(priorities, reverse=True)
     assert rank(candidates, victim)[: len(eligible)] == eligible
-
-
-@FEW
-@given(candidates_lists(), VICTIMS)
-def test_first_equals_are_those_whose_usage_can_matter(candidates: list[Candidate], victim: VictimPolicy) -> None:
-    equals = first_equals(candidates)
-    assert all(not each.skip for each in equals)
-    assert len({each.workload.priority for each in equals}) <= 1
-    first = naive_first(candidates, victim.tie_break)
-    assert (first in equals) if first else not equals
-    blind = [each if each in equals else replace(each, usage=None) for each in candidates]
-    assert naive_first(blind, victim.tie_break) == first
 
 
 @pytest.mark.parametrize(

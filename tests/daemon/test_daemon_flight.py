@@ -154,7 +154,10 @@ def test_who_is_expected_dies_before_it_is_decided_and_once(world: World) -> Non
     world.expect(victim, other)
     assert fire(world) == ["a", "b"]
     assert leftovers(world) == world.deeds.killed == ["a"]
-    assert world.deeds.verdicts == {}
+    assert world.deeds.verdicts == {"a": PROVISIONAL}
+    staged = world.ledger.find(victim.workload.ref)
+    assert staged is not None
+    assert [step.what for step in staged.steps] == ["kill"], "a daemon that takes over has to know"
     kill(world, victim)
     assert world.deeds.killed == ["a"]
     assert fire(world) == []
