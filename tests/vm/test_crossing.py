@@ -31,7 +31,7 @@ INTERVAL_MS = 2
 NEAR_SHARE = 0.005
 # MiB that are left when the slow one becomes slow: twice the threshold of a warning.
 SLOW_PART_MIB = 200
-# MiB that may be missing when the next run begins: half of what is left above a warning after the burst.
+# MiB that may be missing of what was there before a run; chosen: what the run itself leaves behind, many times over.
 SLACK_MIB = 50
 # Seconds; a guest with swap thrashes before both are short.
 FULL_LIMIT = 120.0
@@ -53,9 +53,13 @@ def read_room_mib() -> int:
     return available_mib() + read_own_kib("SwapFree") // 1024
 
 
-def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int, burst_mib: int) -> Crossing:
-    """Fill the machine once; the hog dies as soon as everybody knows, or by the kernel, as its first choice."""
-    begun_usec = time.monotonic_ns() // 1000
+def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int) -> Crossing:
+    """Fill the machine once; the hog dies as soon as everybody knows, or by the kernel, as its first choice.
+
+    A slow one begins where little is left.
+    """
+    begun_usec, room_mib = time.monotonic_ns() // 1000, read_room_mib()
+    burst_mib = max(0, room_mib - SLOW_PART_MIB) if rate_mib else 0
 
     def seen_by(*kinds: str) -> bool:
         return all(observers.first_at(kind, 2, begun_usec) for kind in kinds)
@@ -66,8 +70,7 @@ def run_hog(cells: Cells, observers: Observers, directory: Path, rate_mib: int, 
         with suppress(AssertionError):  # who has not seen it by now has missed it, which is a result
             wait_until(lambda: seen_by(*KINDS) or not cell.is_alive(), LATE_SEC, "everybody to know")
         cell.end()
-    room_mib = burst_mib + SLOW_PART_MIB - SLACK_MIB
-    wait_until(lambda: read_level() == 0 and read_room_mib() >= room_mib, 60, "room again")
+    wait_until(lambda: read_level() == 0 and read_room_mib() >= room_mib - SLACK_MIB, 60, "room again")
     known = {kind: {level: observers.first_at(kind, level, begun_usec) for level in SHARES} for kind in WATCHERS}
     truth = {level: first_at(sampler.seen, share) for level, share in SHARES.items()}
     return Crossing(truth, {level: last_far(sampler.seen, share) for level, share in SHARES.items()}, known)
@@ -97,9 +100,8 @@ def test_crossing_is_known(
     measured: Callable[[Mapping[str, object]], None],
 ) -> None:
     with Observers(tmp_path) as observers:
-        burst_mib = max(0, read_room_mib() - SLOW_PART_MIB) if rate_mib else 0
         count = request.config.getoption("--runs")
-        runs = [run_hog(cells, observers, tmp_path, rate_mib, burst_mib) for _ in range(count)]
+        runs = [run_hog(cells, observers, tmp_path, rate_mib) for _ in range(count)]
     measured(
         {
             "runs": len(runs),
