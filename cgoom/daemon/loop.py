@@ -273,14 +273,16 @@ class Loop:
         self._flush(now_usec)
 
     def _set_timer(self, now_usec: int) -> None:
-        """Nobody looks at memory now and then where the module does; the rest of what is due stays due."""
+        """Nobody looks at memory now and then where the module does; the rest of what is due stays due.
+
+        Except for a while after a word of it: who has just looked is quicker than who has to be woken.
+        """
         parts = self._parts
-        if not self._is_calm or not parts.standby.is_watched:
-            pass
-        elif now_usec < self._awake_until_usec:
-            self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC)
-        else:
-            self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
+        if self._is_calm and parts.standby.is_watched:
+            if now_usec < self._awake_until_usec:
+                self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC)
+            else:
+                self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
         due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
         self._wake_at_usec = min(self._wake_at_usec, due_usec)
 
