@@ -14,11 +14,14 @@ from cgoom.place.signals import CallerSignals, restore_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
 # Bytes; an errno or one line of text, so that the one write is atomic (PIPE_BUF is 4096).
 _REPORT_SIZE = 1024
+# Where to look when there is no PATH, as in execvp(3) of glibc.
+_PATH_DEFAULT = b"/bin:/usr/bin"
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class Gate(Frozen):
@@ -82,7 +85,26 @@ def execute_command(argv: Sequence[str], caller: CallerSignals) -> NoReturn:
     if not argv[0]:
         # execvp("") is ENOENT; os.execvpe would find the directories of PATH.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    os.execvpe(argv[0], list(argv), environ)  # noqa: S606 - no shell is the point
+    refused: OSError | None = None
+    for path in list_paths(argv[0], environ):
+        try:
+            os.execve(path, list(argv), environ)  # noqa: S606 - no shell is the point
+        except OSError as error:  # as execvp(3): what is there and cannot be executed tells more than what is not there
+            if refused is None or refused.errno in _ABSENT:
+                refused = error
+    assert refused is not None
+    raise refused
+
+
+def list_paths(command: str, environ: Mapping[bytes, bytes]) -> list[bytes]:
+    """The files that execvp(3) tries for `command`, in its order.
+
+    Not os.execvpe, which imports `warnings` to look for PATH: measured, 35 ms of a launch of 500 in an emulated guest.
+    """
+    encoded = os.fsencode(command)
+    if b"/" in encoded:
+        return [encoded]
+    return [os.path.join(directory, encoded) for directory in environ.get(b"PATH", _PATH_DEFAULT).split(b":")]
 
 
 def read_environ() -> dict[bytes, bytes]:

@@ -83,6 +83,20 @@ def test_a_command_that_cannot_run(scene: Scene, kind: str) -> None:
         assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--exec"]], ids=["stays", "exec"])
+def test_what_cannot_be_executed_does_not_hide_what_can(scene: Scene, options: list[str]) -> None:
+    for name, mode, text in (("first", 0o644, "x"), ("second", 0o755, "#!/bin/sh\nexit 5\n")):
+        (scene.directory / name).mkdir()
+        command = scene.directory / name / "cgoom-twice"
+        command.write_text(text, encoding="ascii")
+        command.chmod(mode)
+    path = f"/nonexistent:{scene.directory}/first:{scene.directory}/second:{os.environ['PATH']}"
+    scene.env["PATH"] = path
+    assert scene.run("launch", "--name=a", *options, "--", "cgoom-twice").returncode == 5
+    (scene.directory / "second" / "cgoom-twice").unlink()
+    assert scene.run("launch", "--name=a", *options, "--", "cgoom-twice").returncode == 126
+
+
 @pytest.mark.parametrize(
     "name", ["a\nb", ".hidden", "a/b", "../a", "a" * 200, "", "\u00fc", "-a", "\udcff", "a b"], ids=ascii
 )

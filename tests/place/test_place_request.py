@@ -19,7 +19,7 @@ from cgoom.errors import InputError, NotPermittedError
 from cgoom.kernel.cgroup import Mount
 from cgoom.model import require_name
 from cgoom.place import child
-from cgoom.place.child import make_exec_error, read_environ, read_report
+from cgoom.place.child import list_paths, make_exec_error, read_environ, read_report
 from cgoom.place.placement import LaunchRequest, Limits, find_systemd
 from cgoom.place.signals import HELD, hold_signals, restore_signals
 from cgoom.place.systemd import list_properties
