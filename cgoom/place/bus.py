@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
     from typing import Literal
-else:
-    import _socket as socket  # as in cgoom/place/placement.py
 
 # "Message Types" and "Header Fields" of the specification.
 _CALL, _RETURN, _ERROR, _SIGNAL = 1, 2, 3, 4
@@ -71,21 +69,16 @@ class Bus:
     A method raises TimeoutError when `timeout_sec` pass without a word, OSError when the bus hangs up or refuses us.
     """
 
-    def __init__(self, path: str, timeout_sec: float) -> None:
-        """Connect to the socket at `path`."""
-        self._socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, connection: socket.socket, timeout_sec: float) -> None:
+        """Take over a connection to the bus."""
+        self._socket = connection
+        self._socket.settimeout(timeout_sec)
         self._received = b""
         self._is_accepted = False
         self._serial = 0
         self._signals: list[Message] = []
         # EXTERNAL: the kernel tells the bus who we are; the zero byte carries the credentials where that is needed.
         self._unsent = b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % str(os.geteuid()).encode().hex().encode()
-        try:
-            self._socket.settimeout(timeout_sec)
-            self._socket.connect(path)
-        except OSError:
-            self._socket.close()
-            raise
         self.send(BUS, "Hello")
 
     def __enter__(self) -> Bus:

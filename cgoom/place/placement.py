@@ -22,7 +22,7 @@ else:
 __all__ = ["ExecError", "LaunchRequest", "Limits", "Placed", "become", "find_systemd", "place"]
 
 _SYSTEMD_DIR = "/run/systemd/system"  # sd_booted(3)
-BUS_SOCKET = "/run/dbus/system_bus_socket"
+_BUS_SOCKET = "/run/dbus/system_bus_socket"
 _UNIFIED_PATH = "/sys/fs/cgroup"
 # Seconds; chosen: a connect to a listening socket takes microseconds, unless its queue is full.
 _CONNECT_WAIT_SEC = 2.0
@@ -30,17 +30,10 @@ _CONNECT_WAIT_SEC = 2.0
 
 def find_systemd(mount: Mount) -> bool:
     """Whether to ask systemd: it is PID 1, owns the unified tree, and its bus answers."""
-    if mount.hybrid or mount.path != _UNIFIED_PATH or not os.path.isdir(_SYSTEMD_DIR):
-        return False
-    probe = socket.socket(socket.AF_UNIX)
-    probe.settimeout(_CONNECT_WAIT_SEC)
-    try:
-        probe.connect(BUS_SOCKET)
-    except OSError:
-        return False
-    finally:
-        probe.close()
-    return True
+    connection = _connect_bus(mount)
+    if connection is not None:
+        connection.close()
+    return connection is not None
 
 
 def place(request: LaunchRequest, layout: Layout, mount: Mount) -> Placed:
@@ -49,13 +42,13 @@ def place(request: LaunchRequest, layout: Layout, mount: Mount) -> Placed:
     Raises ConflictError when the name is in use, HostError when a limit needs a controller that cannot be had,
     NotPermittedError, KernelError; then nothing of CMD ran and nothing is left.
     """
-    by_systemd = _choose_systemd(mount)
+    connection = _find_permitted_systemd(mount)
     caller = hold_signals()
     try:
-        if by_systemd:
+        if connection is not None:
             from cgoom.place.systemd import start_systemd  # noqa: PLC0415 - the D-Bus client costs other hosts nothing
 
-            return start_systemd(request, layout, mount, caller)
+            return start_systemd(request, layout, mount, caller, connection)
         from cgoom.place.direct import start_direct  # noqa: PLC0415 - and this costs nothing where systemd places
 
         return start_direct(request, layout, mount, caller)
@@ -66,18 +59,32 @@ def place(request: LaunchRequest, layout: Layout, mount: Mount) -> Placed:
 
 def become(request: LaunchRequest, layout: Layout, mount: Mount) -> NoReturn:
     """Turn ourselves into CMD in its own cgroup. Raises ExecError when CMD cannot be executed, and as `place` does."""
-    if _choose_systemd(mount):
+    connection = _find_permitted_systemd(mount)
+    if connection is not None:
         from cgoom.place.systemd import become_systemd  # noqa: PLC0415 - as above
 
-        become_systemd(request, layout, mount)
+        become_systemd(request, layout, mount, connection)
     from cgoom.place.direct import become_direct  # noqa: PLC0415 - as above
 
     become_direct(request, layout, mount)
 
 
-def _choose_systemd(mount: Mount) -> bool:
-    if not find_systemd(mount):
-        return False
-    if os.geteuid() != 0:
+def _find_permitted_systemd(mount: Mount) -> socket.socket | None:
+    """A connection to the bus when systemd is to be asked, and may be."""
+    connection = _connect_bus(mount)
+    if connection is not None and os.geteuid() != 0:
         raise NotPermittedError("a workload is started by root on this host", "run it with sudo")
-    return True
+    return connection
+
+
+def _connect_bus(mount: Mount) -> socket.socket | None:
+    if mount.hybrid or mount.path != _UNIFIED_PATH or not os.path.isdir(_SYSTEMD_DIR):
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_CONNECT_WAIT_SEC)
+    try:
+        connection.connect(_BUS_SOCKET)
+    except OSError:
+        connection.close()
+        return None
+    return connection

@@ -15,12 +15,12 @@ from cgoom.kernel.identity import write_identity
 from cgoom.kernel.proc import read_cgroup_path
 from cgoom.place.bus import BUS, Address, Bus, BusError, Message, Writer
 from cgoom.place.child import Gate, execute_command, make_exec_error, run_child, write_score
-from cgoom.place.placement import BUS_SOCKET
 from cgoom.place.request import LaunchRequest, Placed
 from cgoom.place.signals import CallerSignals, read_caller_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any, NoReturn
 
     from cgoom.names import Layout
@@ -53,22 +53,26 @@ if TYPE_CHECKING:
     Property = tuple[str, tuple[str, Any]]
 
 
-def start_systemd(request: LaunchRequest, layout: Layout, mount: Mount, caller: CallerSignals) -> Placed:
+def start_systemd(
+    request: LaunchRequest, layout: Layout, mount: Mount, caller: CallerSignals, connection: socket.socket
+) -> Placed:
     """CMD, started behind a gate that opens once its process is in the scope.
 
-    Raises ConflictError when the name is in use, NotPermittedError, HostError, KernelError.
+    `connection` leads to the bus and is closed here. Raises ConflictError when the name is in use, NotPermittedError,
+    HostError, KernelError.
     """
     report_fd, child_report_fd = os.pipe()
     gate = Gate(*os.pipe())
     pid = os.fork()
     if pid == 0:
+        connection.close()
         run_child(request, caller, child_report_fd, gate)
     with kernel_errors(f"pid {pid}"):
         pidfd = os.pidfd_open(pid)
     os.close(child_report_fd)
     os.close(gate.read_fd)
     try:
-        cgroup = _enter_scope(request, layout, mount, pid)
+        cgroup = _enter_scope(request, layout, mount, pid, connection)
         try:  # noqa: SIM105 - contextlib costs a launch 4 ms
             os.write(gate.write_fd, b"1")
         except BrokenPipeError:
@@ -83,9 +87,9 @@ def start_systemd(request: LaunchRequest, layout: Layout, mount: Mount, caller: 
     return Placed(request, pid, pidfd, cgroup, report_fd, is_direct=False)
 
 
-def become_systemd(request: LaunchRequest, layout: Layout, mount: Mount) -> NoReturn:
+def become_systemd(request: LaunchRequest, layout: Layout, mount: Mount, connection: socket.socket) -> NoReturn:
     """Let systemd move ourselves into a new scope and execute CMD. Raises ExecError, and as `start_systemd` does."""
-    _enter_scope(request, layout, mount, os.getpid()).close()
+    _enter_scope(request, layout, mount, os.getpid(), connection).close()
     write_score(request)
     try:
         execute_command(request.argv, read_caller_signals())
@@ -115,13 +119,13 @@ def list_properties(request: LaunchRequest, slice_name: str, pid: int) -> list[P
     ]
 
 
-def _enter_scope(request: LaunchRequest, layout: Layout, mount: Mount, pid: int) -> Cgroup:
+def _enter_scope(request: LaunchRequest, layout: Layout, mount: Mount, pid: int, connection: socket.socket) -> Cgroup:
     """Have the process `pid` moved into its scope, and mark that as a workload."""
     unit = f"cgoom-{request.name}.scope"
     path = f"{layout.slice_name}/{unit}"
     properties = list_properties(request, layout.slice_name, pid)
     try:
-        with Bus(BUS_SOCKET, _ANSWER_WAIT_SEC) as bus:
+        with Bus(connection, _ANSWER_WAIT_SEC) as bus:
             _start_scope(bus, unit, properties, f"{mount.path}/{path}")
     except BusError as error:
         raise _make_refusal(unit, error) from error
@@ -130,7 +134,7 @@ def _enter_scope(request: LaunchRequest, layout: Layout, mount: Mount, pid: int)
             f"{unit}: systemd did not answer within {_ANSWER_WAIT_SEC:g} s", "see `systemctl status`"
         ) from error
     except OSError as error:
-        raise KernelError(f"{BUS_SOCKET}: {error}", "see `systemctl status dbus`") from error
+        raise KernelError(f"{unit}: {error}", "see `systemctl status dbus`") from error
     # Whatever the bus said, only the kernel knows.
     found = read_cgroup_path(pid)
     if found != path:
@@ -150,9 +154,9 @@ def _enter_scope(request: LaunchRequest, layout: Layout, mount: Mount, pid: int)
 
 def _start_scope(bus: Bus, unit: str, properties: list[Property], directory: str) -> None:
     """Start the unit and wait until it is. A stale one of that name is reset; an old systemd gets no OOMPolicy."""
-    # Before there is a job that may end.
+    # Before there is a job that may end. Who queued a job is told of its end without `Subscribe`, which would have
+    # systemd tell everything about every unit meanwhile (src/core/dbus-job.c, bus_job_track_sender).
     bus.send(BUS, "AddMatch", "s", _marshal_text(_JOB_REMOVED))
-    bus.send(_MANAGER, "Subscribe")
     deadline = time.monotonic() + _NAME_WAIT_SEC
     while True:
         call = bus.send(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", _marshal_unit(unit, properties))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -37,11 +38,11 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 class Stand:
     """A bus with the stand-in on it, and the layout to launch in."""
 
-    def __init__(self, scene: Scene, fake: subprocess.Popen[str]) -> None:
+    def __init__(self, scene: Scene, bus: Path, fake: subprocess.Popen[str]) -> None:
         self.mount: Mount = find_mount()
         self.layout: Layout = parse_layout(scene.env)
         self.scope: Path = scene.slice / "cgoom-a.scope"
-        self._fake = fake
+        self._bus, self._fake = bus, fake
 
     def line(self) -> str:
         """The next line that the stand-in prints."""
@@ -51,18 +52,19 @@ class Stand:
     def start(self, *argv: str, limits: Limits = Limits()) -> Placed:  # noqa: B008 - frozen
         """Launch workload `a`."""
         request = LaunchRequest("a", argv, 40, grace_usec=3_000_000, limits=limits)
-        return systemd.start_systemd(request, self.layout, self.mount, hold_signals())
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self._bus))
+        return systemd.start_systemd(request, self.layout, self.mount, hold_signals(), connection)
 
 
 @pytest.fixture
-def stand(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Stand]]:
+def stand(scene: Scene) -> Iterator[Callable[[str], Stand]]:
     """Call it with the mode of the stand-in."""
     if shutil.which("dbus-daemon") is None:
         pytest.skip("no dbus-daemon here")
-    socket = scene.directory / "bus"
+    bus = scene.directory / "bus"
     config = scene.directory / "bus.conf"
-    config.write_text(CONFIG.format(path=socket), encoding="ascii")
-    monkeypatch.setattr(systemd, "BUS_SOCKET", str(socket))
+    config.write_text(CONFIG.format(path=bus), encoding="ascii")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     with ExitStack() as stack:
@@ -74,11 +76,9 @@ def stand(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[s
 
         def make(mode: str) -> Stand:
             start("dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile")
-            wait_until(socket.exists, 10, "the bus")
-            fake = start(
-                sys.executable, "-m", "tests.place.fake_systemd", f"unix:path={socket}", find_mount().path, mode
-            )
-            made = Stand(scene, fake)
+            wait_until(bus.exists, 10, "the bus")
+            fake = start(sys.executable, "-m", "tests.place.fake_systemd", f"unix:path={bus}", find_mount().path, mode)
+            made = Stand(scene, bus, fake)
             assert made.line() == "ready\n"
             return made
 

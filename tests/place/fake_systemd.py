@@ -74,8 +74,8 @@ def main(address: str, mount: str, mode: str) -> None:
             if mode == "forged":
                 forge_signals(address, call.header.fields[HeaderFields.sender], call.body[0])
             start_unit(bus, call, mount, mode)
-        elif member in ("Subscribe", "ResetFailedUnit"):
-            mode = "new" if mode == "stale" and member == "ResetFailedUnit" else mode
+        elif member == "ResetFailedUnit":
+            mode = "new" if mode == "stale" else mode
             bus.send(new_method_return(call))
 
 

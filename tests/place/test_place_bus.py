@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,17 +84,14 @@ def test_a_field_of_another_type_is_refused() -> None:
 class Peer(threading.Thread):
     """One connection of a bus: it sends `before` as it is, then what `answer` makes of every call."""
 
-    def __init__(self, path: Path, before: bytes, answer: Any) -> None:
+    def __init__(self, before: bytes, answer: Any) -> None:
         super().__init__(daemon=True)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
+        self.connection, self._client = socket.socketpair()
         self._before, self._answer = before, answer
 
     def run(self) -> None:
-        """Serve one client until it hangs up."""
-        client, _ = self._listener.accept()
-        with client, self._listener:
+        """Serve the client until it hangs up."""
+        with self._client as client:
             client.sendall(self._before)
             parser, lines = Parser(), b""
             while piece := client.recv(4096):
@@ -111,27 +107,32 @@ class Peer(threading.Thread):
                             client.sendall(message.serialise(serial=serial))
 
 
-def test_a_refused_call_is_an_error_with_its_name(tmp_path: Path) -> None:
+def start_peer(before: bytes, answer: Any) -> socket.socket:
+    """The client's end of a connection to such a bus."""
+    peer = Peer(before, answer)
+    peer.start()
+    return peer.connection
+
+
+def test_a_refused_call_is_an_error_with_its_name() -> None:
     def refuse(call: Message) -> list[Message]:
         known = call.header.fields[HeaderFields.member] == "Hello"
         return [new_method_return(call) if known else new_error(call, "a.b.No", "s", ("why",))]
 
-    Peer(tmp_path / "bus", b"OK 1234\r\n", refuse).start()
-    with Bus(str(tmp_path / "bus"), 20) as bus:
+    with Bus(start_peer(b"OK 1234\r\n", refuse), 20) as bus:
         bus.send(BUS, "AddMatch")
         with pytest.raises(BusError) as caught:
             bus.wait_answer(bus.send(ADDRESS, "Start"))
     assert (caught.value.name, caught.value.text) == ("a.b.No", "why")
 
 
-def test_a_signal_before_the_answer_is_kept_and_others_are_passed_over(tmp_path: Path) -> None:
+def test_a_signal_before_the_answer_is_kept_and_others_are_passed_over() -> None:
     def answer(call: Message) -> list[Message]:
         emitter = DBusAddress("/a/b", interface="a.b.C")
         signals = [new_signal(emitter, member, "s", (member,)) for member in ("NameAcquired", "Gone")]
         return [*signals, new_method_return(call, "s", ("yes",))]
 
-    Peer(tmp_path / "bus", b"OK 1234\r\n", answer).start()
-    with Bus(str(tmp_path / "bus"), 20) as bus:
+    with Bus(start_peer(b"OK 1234\r\n", answer), 20) as bus:
         assert bus.wait_answer(bus.send(ADDRESS, "Start")).body == ("yes",)
         assert bus.wait_signal("Gone").body == ("Gone",)
 
@@ -142,7 +143,7 @@ def send_as(sender: str, message: Message) -> Message:
     return message
 
 
-def test_only_who_was_asked_says_how_the_job_ended(tmp_path: Path) -> None:
+def test_only_who_was_asked_says_how_the_job_ended() -> None:
     def answer(call: Message) -> list[Message]:
         emitter = DBusAddress("/a/b", interface="a.b.C")
         forged = [
@@ -155,14 +156,15 @@ def test_only_who_was_asked_says_how_the_job_ended(tmp_path: Path) -> None:
         own = [short, other, new_method_return(call, "o", ("/1",)), done]
         return [*(send_as(":1.66", message) for message in forged), *(send_as(":1.1", message) for message in own)]
 
-    Peer(tmp_path / "bus", b"OK 1234\r\n", answer).start()
-    with Bus(str(tmp_path / "bus"), 20) as bus:
+    with Bus(start_peer(b"OK 1234\r\n", answer), 20) as bus:
         assert _wait_job(bus, bus.wait_answer(bus.send(ADDRESS, "Start"))) == "done"
 
 
-def test_an_answer_without_a_job_is_an_os_error(tmp_path: Path) -> None:
-    Peer(tmp_path / "bus", b"OK 1234\r\n", lambda call: [new_method_return(call)]).start()
-    with Bus(str(tmp_path / "bus"), 20) as bus, pytest.raises(ConnectionAbortedError):
+def test_an_answer_without_a_job_is_an_os_error() -> None:
+    with (
+        Bus(start_peer(b"OK 1234\r\n", lambda call: [new_method_return(call)]), 20) as bus,
+        pytest.raises(ConnectionAbortedError),
+    ):
         _wait_job(bus, bus.wait_answer(bus.send(ADDRESS, "Start")))
 
 
@@ -171,13 +173,11 @@ def test_an_answer_without_a_job_is_an_os_error(tmp_path: Path) -> None:
     [(b"REJECTED EXTERNAL\r\n", ConnectionRefusedError), (b"OK 1\r\n" + b"l" + b"\xff" * 40, ConnectionAbortedError)],
     ids=["rejected", "too-long"],
 )
-def test_a_bus_that_is_none_is_an_os_error(tmp_path: Path, before: bytes, error: type[OSError]) -> None:
-    Peer(tmp_path / "bus", before, lambda _call: []).start()
-    with Bus(str(tmp_path / "bus"), 20) as bus, pytest.raises(error):
+def test_a_bus_that_is_none_is_an_os_error(before: bytes, error: type[OSError]) -> None:
+    with Bus(start_peer(before, lambda _call: []), 20) as bus, pytest.raises(error):
         bus.wait_answer(1)
 
 
-def test_silence_ends_with_the_time_limit(tmp_path: Path) -> None:
-    Peer(tmp_path / "bus", b"", lambda _call: []).start()
-    with Bus(str(tmp_path / "bus"), 0.1) as bus, pytest.raises(TimeoutError):
+def test_silence_ends_with_the_time_limit() -> None:
+    with Bus(start_peer(b"", lambda _call: []), 0.1) as bus, pytest.raises(TimeoutError):
         bus.wait_answer(1)

@@ -51,6 +51,20 @@ def test_the_name_comes_from_the_command(command: str, name: str) -> None:
     assert make_name(command, 7) == name
 
 
+@pytest.mark.parametrize(
+    ("command", "path", "tried"),
+    [
+        ("x", b"/a:b:", [b"/a/x", b"b/x", b"x"]),
+        ("./x", b"/a", [b"./x"]),
+        ("\udcff", b"/a", [b"/a/\xff"]),
+        ("x", None, [b"/bin/x", b"/usr/bin/x"]),
+    ],
+    ids=["names", "slash", "not-utf8", "no-path"],
+)
+def test_a_command_is_looked_up_as_execvp_does(command: str, path: bytes | None, tried: list[bytes]) -> None:
+    assert list_paths(command, {} if path is None else {b"PATH": path}) == tried
+
+
 @pytest.mark.parametrize("text", ["", " 1", "+1", "1_0", "\u0661", "1.5", "1e3", "-0", "9" * 5000])
 def test_numbers_are_plain_decimal_digits(text: str) -> None:
     for kind in (PRIORITY, CPU_WEIGHT, PIDS_MAX):
