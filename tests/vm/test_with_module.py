@@ -16,6 +16,7 @@ from cgoom.kernel.memory_info import Answer, Module
 from tests.support import module
 from tests.support.daemon import Daemon
 from tests.support.hogs import hog
+from tests.support.process import read_switches
 from tests.support.scene import Scene
 from tests.support.wait import wait_until
 from tests.vm.gate import Gate
@@ -41,12 +42,6 @@ def read_stats() -> Answer:
 def cgroup_id(scene: Scene, name: str) -> int:
     """The cgroup id of a workload."""
     return os.stat(scene.cgroup(name)).st_ino
-
-
-def read_switches(pid: int) -> int:
-    """How often the process went to sleep by itself."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches:"))
 
 
 def wait_quiet(daemon: Daemon) -> None:
