@@ -1,7 +1,7 @@
 """`python -m bench`: every contestant in every scenario, and what it costs, in guests of the lab; see --help.
 
-What was measured stays in build/bench, one file for each part, with a hash of what it was measured from: a
-benchmark that was interrupted goes on where it stopped, and the table never mixes two versions.
+What was measured is kept in bench/results, one file for each part, with a hash of what it was measured from: a
+benchmark that was interrupted goes on where it stopped, on another host too, and the table never mixes two versions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key = read_key(options)
     statuses = [ensure_part(name, key, options) for name in options.parts]
     done = [name for name in PARTS if read_stamp(name).startswith(key[:16])]
-    write_results(done, options.wheel)
+    write_results(done)
     return int(any(statuses))
 
 
@@ -107,8 +107,14 @@ def list_commands(parts: Sequence[str]) -> list[str]:
 
 def read_stamp(name: str) -> str:
     """The key of the result that is there, or an empty string."""
-    stamp = RAW / f"{name}.key"
-    return stamp.read_text(encoding="ascii") if stamp.exists() else ""
+    lines = read_part(name)
+    return str(lines[0]["key"]) if lines else ""
+
+
+def read_part(name: str) -> list[Fields]:
+    """The lines of a result, the one about the measurement itself first; none when it was not measured."""
+    path = RESULTS / f"{name}.jsonl"
+    return parse_lines(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
@@ -116,9 +122,8 @@ def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
     raw = RAW / f"{name}.jsonl"
     if read_stamp(name) == key:
         print(f"bench: {name}: there already", flush=True)
-        return int(any(line["kind"] == "broken" for line in parse_lines(raw.read_text(encoding="utf-8"))))
+        return int(any(line["kind"] == "broken" for line in read_part(name)))
     raw.unlink(missing_ok=True)
-    (RAW / f"{name}.key").unlink(missing_ok=True)
     write_plan(name, options)
     scenario = SCENARIOS.get(name)
     limit = BOOT_SEC + len(options.contestants) * (RUN_SEC * options.runs if scenario else COST_SEC)
@@ -131,8 +136,17 @@ def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
         command += ["--", "python3", "-m", "bench.guest", f"/out/{name}.plan"]
         status = subprocess.run(command, check=False, cwd=TOP).returncode
     if raw.exists() and status in (0, 1):  # with a broken run too: it is told in the table
-        (RAW / f"{name}.key").write_text(key, encoding="ascii")
+        keep_part(name, key, options.wheel)
     return status
+
+
+def keep_part(name: str, key: str, wheel: Path | None) -> None:
+    """Put what a guest measured where it lasts, under a line that says of what and when."""
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    head = {"kind": "measured", "key": key, "date": date, "of": wheel.name if wheel else describe_revision()}
+    RESULTS.mkdir(exist_ok=True)
+    lines = (RAW / f"{name}.jsonl").read_text(encoding="utf-8")
+    (RESULTS / f"{name}.jsonl").write_text(json.dumps(head) + "\n" + lines, encoding="utf-8")
 
 
 def write_plan(name: str, options: argparse.Namespace) -> None:
@@ -148,24 +162,20 @@ def write_plan(name: str, options: argparse.Namespace) -> None:
     (RAW / f"{name}.plan").write_text(json.dumps(plan), encoding="utf-8")
 
 
-def write_results(done: Sequence[str], wheel: Path | None) -> None:
-    """The table, the plot and the raw lines of everything that was measured from the present sources."""
-    lines: list[Fields] = []
-    for name in done:
-        lines += parse_lines((RAW / f"{name}.jsonl").read_text(encoding="utf-8"))
+def write_results(done: Sequence[str]) -> None:
+    """The table and the plot of everything that was measured from the present sources; what was not is removed."""
+    lines: list[Fields] = [line for name in done for line in read_part(name)]
     rows = summarise(lines)
     if not lines:
         return
+    for path in RESULTS.glob("*.jsonl"):
+        if path.stem not in done:
+            path.unlink()
     versions = {name: value for line in lines if line["kind"] == "versions" for name, value in line.items()}
     versions.pop("kind")
-    versions["cgoom"] += f" ({wheel.name if wheel else describe_revision()})"
-    versions |= {
-        "commands": list_commands(done),
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    raw = "".join(json.dumps(line) + "\n" for line in lines)
-    (RESULTS / "results.jsonl").write_text(raw, encoding="utf-8")
+    heads = [line for line in lines if line["kind"] == "measured"]
+    versions["cgoom"] += f" ({', '.join(dict.fromkeys(head['of'] for head in heads))})"
+    versions |= {"commands": list_commands(done), "date": max(head["date"] for head in heads)}
     skipped = [line for line in lines if line["kind"] in ("skipped", "broken")]
     costs = [line for line in lines if line["kind"] == "cost"]
     page = render_page(rows, costs, versions, skipped)

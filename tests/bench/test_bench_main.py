@@ -35,7 +35,7 @@ def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def leave_result(raw: Path, name: str, key: str, *lines: dict[str, Any]) -> None:
     """What a finished part leaves."""
     (raw / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (raw / f"{name}.key").write_text(key, encoding="ascii")
+    driver.keep_part(name, key, None)
 
 
 def test_what_is_there_is_not_measured_again_and_becomes_table_and_plot(directories: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_is_there_is_not_measured_again_and_becomes_table_and_plot(director
     page = (directories / "results" / "results.md").read_text(encoding="utf-8")
     assert "| original | cgoom-best | 1/1 | daemon 1 |" in page
     assert "    python -m bench --kernel 6.1 --runs 1 --idle 30 --contestants cgoom-best -- original\n" in page
-    assert json.loads((directories / "results" / "results.jsonl").read_text().splitlines()[1]) == RUN
+    assert driver.read_part("original")[1:] == [VERSIONS, RUN]
 
 
 def test_a_broken_run_is_remembered(directories: Path) -> None:
@@ -60,6 +60,16 @@ def test_other_sources_are_another_result() -> None:
     quick, more = driver.parse_options(["original"]), driver.parse_options(["--runs", "7", "original"])
     assert driver.read_key(quick) == driver.read_key(driver.parse_options(["original"]))
     assert driver.read_key(quick) != driver.read_key(more)
+
+
+def test_a_result_of_other_sources_is_neither_shown_nor_kept(directories: Path) -> None:
+    arguments = ["--runs", "1", "--", "original"]
+    key = driver.read_key(driver.parse_options(arguments))
+    leave_result(directories / "raw", "original", key, VERSIONS, RUN)
+    leave_result(directories / "raw", "fast", "0" * len(key), VERSIONS, RUN | {"scenario": "fast"})
+    assert driver.main(arguments) == 0
+    assert "| fast |" not in (directories / "results" / "results.md").read_text(encoding="utf-8")
+    assert not driver.read_part("fast")
 
 
 def test_full_is_everything() -> None:
