@@ -41,7 +41,8 @@ def measure(
 
     `targets`: process id -> workload. `daemon`: the contestant's processes. A kill that came before the crossing (or in
     a run that never crossed) has a time below zero (or none). `below_line_kib`: what was taken beyond the line until
-    the kill; a time that the emulator's host took from the whole guest is not in it.
+    the kill; a time that the emulator's host took from the whole guest is not in it. `crossed_usec` is a moment of
+    CLOCK_MONOTONIC.
     """
     kills = [one for one in sent if one.signo == SIGKILL and one.target_pid in targets]
     first = kills[0] if kills else None
@@ -54,6 +55,7 @@ def measure(
     available_kib = _available_at(seen.samples, killed)
     order = list(dict.fromkeys(targets[one.target_pid] for one in kills))
     return {
+        "crossed_usec": crossing,
         "first": victim,
         "by": name_sender(first, daemon) if first else None,
         "order": order,

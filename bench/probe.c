@@ -5,10 +5,11 @@
  *   probe --out FILE
  *
  * Prints `probing` once it runs. At SIGTERM it writes one JSON line to FILE, times in microseconds:
- *   {"turns": N, "median_usec": T, "p99_usec": T, "worst_usec": T}
+ *   {"turns": N, "median_usec": T, "p99_usec": T, "worst_usec": T, "worst_at_usec": M}
  *
- * A turn's stall is the time from when it was due until its last page was touched. Nothing is
- * locked and nothing is real-time: it has to suffer like everybody else.
+ * A turn's stall is the time from when it was due until its last page was touched; M is when the
+ * worst was due (CLOCK_MONOTONIC). Nothing is locked and nothing is real-time: it has to suffer
+ * like everybody else. Only its own first faults do not count.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -30,6 +31,8 @@
 
 static volatile sig_atomic_t ended;
 static uint32_t stalls_usec[TURNS_MOST];
+static uint32_t worst_usec;
+static int64_t worst_at_usec;
 
 static void end(int signo)
 {
@@ -59,6 +62,12 @@ static int compare(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
+static void touch(volatile unsigned char *area, unsigned long page)
+{
+	for (unsigned long at = 0; at < WORKING_SET; at += page)
+		area[at]++;
+}
+
 static unsigned long probe(volatile unsigned char *area, unsigned long page)
 {
 	unsigned long turns = 0;
@@ -67,10 +76,14 @@ static unsigned long probe(volatile unsigned char *area, unsigned long page)
 	while (!ended && turns < TURNS_MOST) {
 		int64_t now;
 
-		for (unsigned long at = 0; at < WORKING_SET; at += page)
-			area[at]++;
+		touch(area, page);
 		now = now_usec();
-		stalls_usec[turns++] = (uint32_t)(now - due);
+		stalls_usec[turns] = (uint32_t)(now - due);
+		if (stalls_usec[turns] > worst_usec) {
+			worst_usec = stalls_usec[turns];
+			worst_at_usec = due;
+		}
+		turns++;
 		/* What was missed is missed: a late turn is one stall, not a queue of them. */
 		due = due + TURN_USEC > now ? due + TURN_USEC : now;
 		sleep_until(due);
@@ -83,7 +96,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"out", required_argument, NULL, 'o'}, {0}};
 	struct sigaction action = {.sa_handler = end};
 	const char *path = NULL;
-	unsigned long turns;
+	unsigned long turns, page;
 	void *area;
 	FILE *out;
 	int option;
@@ -101,9 +114,11 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	madvise(area, WORKING_SET, MADV_NOHUGEPAGE);
+	page = (unsigned long)sysconf(_SC_PAGESIZE);
+	touch(area, page);
 	puts("probing");
 	fflush(stdout);
-	turns = probe(area, (unsigned long)sysconf(_SC_PAGESIZE));
+	turns = probe(area, page);
 	qsort(stalls_usec, turns, sizeof(*stalls_usec), compare);
 	out = fopen(path, "we");
 	if (!out || !turns) {
@@ -111,9 +126,10 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	fprintf(out,
-		"{\"turns\": %lu, \"median_usec\": %u, \"p99_usec\": %u, \"worst_usec\": %u}\n",
-		turns, stalls_usec[turns / 2], stalls_usec[turns * 99 / 100],
-		stalls_usec[turns - 1]);
+		"{\"turns\": %lu, \"median_usec\": %u, \"p99_usec\": %u, \"worst_usec\": %u, "
+		"\"worst_at_usec\": %" PRId64 "}\n",
+		turns, stalls_usec[turns / 2], stalls_usec[turns * 99 / 100], worst_usec,
+		worst_at_usec);
 	if (fclose(out)) {
 		perror("probe: out");
 		return 1;

@@ -55,6 +55,9 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         shown = measure(sampler.seen, sent, targets, daemon, line)
         if turn.service is not None and shown["by"] != "daemon":
             shown["log"] = turn.service.log(LOG_LINES)
+    worst_at_usec, crossed_usec = stalls.pop("worst_at_usec"), shown.pop("crossed_usec")
+    if crossed_usec is not None:
+        stalls["worst_at_ms"] = round((worst_at_usec - crossed_usec) / 1000)
     shown |= {f"probe_{name}": value for name, value in stalls.items()} | _subtract(after, before)
     return shown | {"died": died, "alive": alive, "kill_share": contestant.kill_share}
 

@@ -52,6 +52,7 @@ _COLUMNS: dict[str, Cell] = {
     "MemAvailable at the kill, MiB": _field("available_at_kill_kib", _KIB_PER_MIB),
     "lowest, MiB": _field("lowest_available_kib", _KIB_PER_MIB),
     "probe worst, ms": _field("probe_worst_usec", _USEC_PER_MSEC),
+    "at, ms from the crossing": _field("probe_worst_at_ms"),
     "probe p99, ms": _field("probe_p99_usec", _USEC_PER_MSEC, 1),
     "PSI some / full, ms": _median("psi_some_usec", "psi_full_usec", divisor=_USEC_PER_MSEC),
     "daemon CPU, ms": _field("daemon_usec", _USEC_PER_MSEC),

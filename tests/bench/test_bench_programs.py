@@ -22,6 +22,7 @@ def test_the_probe_sees_that_it_was_kept_from_its_work(tmp_path: Path) -> None:
         assert probe.stdout is not None
         assert probe.stdout.readline() == b"probing\n"
         time.sleep(0.1)  # some turns
+        stopped_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         probe.send_signal(signal.SIGSTOP)
         time.sleep(0.3)  # the stall
         probe.send_signal(signal.SIGCONT)
@@ -31,6 +32,7 @@ def test_the_probe_sees_that_it_was_kept_from_its_work(tmp_path: Path) -> None:
     stalls = json.loads(out.read_text(encoding="ascii"))
     assert stalls["turns"] >= 2
     assert 250_000 <= stalls["worst_usec"] < 5_000_000
+    assert -100_000 < stalls["worst_at_usec"] - stopped_usec < 1_000_000
     assert stalls["median_usec"] <= stalls["p99_usec"] <= stalls["worst_usec"]
 
 
