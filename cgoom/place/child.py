@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 _REPORT_SIZE = 1024
 # Where to look when there is no PATH, as in execvp(3) of glibc.
 _PATH_DEFAULT = b"/bin:/usr/bin"
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+# With what execvp(3) of glibc goes on to the next directory; after anything else there was the file, and it is the one.
+# ENAMETOOLONG instead of the lengths that it compares.
+_PASSED_OVER = frozenset(
+    {errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT, errno.ENAMETOOLONG}
+)
 
 
 class Gate(Frozen):
@@ -89,8 +93,10 @@ def execute_command(argv: Sequence[str], caller: CallerSignals) -> NoReturn:
     for path in list_paths(argv[0], environ):
         try:
             os.execve(path, list(argv), environ)  # noqa: S606 - no shell is the point
-        except OSError as error:  # as execvp(3): what is there and cannot be executed tells more than what is not there
-            if refused is None or refused.errno in _ABSENT:
+        except OSError as error:
+            if error.errno not in _PASSED_OVER:
+                raise
+            if refused is None or error.errno == errno.EACCES:  # what may not be executed tells more
                 refused = error
     assert refused is not None
     raise refused

@@ -97,6 +97,16 @@ def test_what_cannot_be_executed_does_not_hide_what_can(scene: Scene, options: l
     assert scene.run("launch", "--name=a", *options, "--", "cgoom-twice").returncode == 126
 
 
+def test_what_is_found_and_broken_is_the_one(scene: Scene) -> None:
+    for name, content in (("first", b"\0\1\2\3"), ("second", b"#!/bin/sh\nexit 5\n")):
+        (scene.directory / name).mkdir()
+        command = scene.directory / name / "cgoom-twice"
+        command.write_bytes(content)
+        command.chmod(0o755)
+    scene.env["PATH"] = f"{scene.directory}/first:{scene.directory}/second:{os.environ['PATH']}"
+    assert scene.run("launch", "--name=a", "--", "cgoom-twice").returncode == 126
+
+
 @pytest.mark.parametrize(
     "name", ["a\nb", ".hidden", "a/b", "../a", "a" * 200, "", "\u00fc", "-a", "\udcff", "a b"], ids=ascii
 )
