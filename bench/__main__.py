@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is not measured yet, write table and plot of what is; 1 when a run could not be made."""
     options = parse_options(arguments)
     RAW.mkdir(parents=True, exist_ok=True)
-    key = read_key(options)
-    statuses = [ensure_part(name, key, options) for name in options.parts]
+    key, revision = read_key(options), options.wheel.name if options.wheel else describe_revision()
+    statuses = [ensure_part(name, key, revision, options) for name in options.parts]
     done = [name for name in PARTS if read_stamp(name).startswith(key[:16])]
     write_results(done)
     return int(any(statuses))
@@ -117,8 +117,11 @@ def read_part(name: str) -> list[Fields]:
     return parse_lines(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
-    """Measure one part in a fresh guest, unless its result is there already; the exit status of the lab."""
+def ensure_part(name: str, key: str, revision: str, options: argparse.Namespace) -> int:
+    """Measure one part in a fresh guest, unless its result is there already; the exit status of the lab.
+
+    The result of sources that were changed meanwhile is not kept.
+    """
     raw = RAW / f"{name}.jsonl"
     if read_stamp(name) == key:
         print(f"bench: {name}: there already", flush=True)
@@ -135,15 +138,18 @@ def ensure_part(name: str, key: str, options: argparse.Namespace) -> int:
         command += ["--wheel", str(options.wheel or build_wheel(Path(scratch)))]
         command += ["--", "python3", "-m", "bench.guest", f"/out/{name}.plan"]
         status = subprocess.run(command, check=False, cwd=TOP).returncode
+    if read_key(options) != key:
+        print(f"bench: {name}: the sources were changed meanwhile, the result is dropped", file=sys.stderr)
+        return 1
     if raw.exists() and status in (0, 1):  # with a broken run too: it is told in the table
-        keep_part(name, key, options.wheel)
+        keep_part(name, key, revision)
     return status
 
 
-def keep_part(name: str, key: str, wheel: Path | None) -> None:
+def keep_part(name: str, key: str, revision: str) -> None:
     """Put what a guest measured where it lasts, under a line that says of what and when."""
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    head = {"kind": "measured", "key": key, "date": date, "of": wheel.name if wheel else describe_revision()}
+    head = {"kind": "measured", "key": key, "date": date, "of": revision}
     RESULTS.mkdir(exist_ok=True)
     lines = (RAW / f"{name}.jsonl").read_text(encoding="utf-8")
     (RESULTS / f"{name}.jsonl").write_text(json.dumps(head) + "\n" + lines, encoding="utf-8")
@@ -189,10 +195,15 @@ def write_results(done: Sequence[str]) -> None:
 
 
 def describe_revision() -> str:
-    """The revision of the checkout, with `-dirty` when it was changed."""
-    command = ["git", "-C", str(TOP), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "no revision"
+    """The revision of the checkout, with `-dirty` when it was changed; results do not count."""
+    revision = _run_git("rev-parse", "--short", "HEAD") or "no revision"
+    changed = _run_git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(TOP)}")
+    return revision + ("-dirty" if changed else "")
+
+
+def _run_git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", str(TOP), *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Raw lines and results of the test alone; a lab that must not be called."""
     monkeypatch.setattr(driver, "RAW", tmp_path / "raw")
     monkeypatch.setattr(driver, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(driver, "describe_revision", lambda: "0f")
     monkeypatch.setattr(driver, "VAGRANT", tmp_path / "nowhere")
     (tmp_path / "raw").mkdir()
     return tmp_path
@@ -35,7 +36,7 @@ def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def leave_result(raw: Path, name: str, key: str, *lines: dict[str, Any]) -> None:
     """What a finished part leaves."""
     (raw / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    driver.keep_part(name, key, None)
+    driver.keep_part(name, key, "0f")
 
 
 def test_what_is_there_is_not_measured_again_and_becomes_table_and_plot(directories: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_broken_run_is_remembered(directories: Path) -> None:
     options = driver.parse_options(["--runs", "1", "original"])
     key = driver.read_key(options)
     leave_result(directories / "raw", "original", key, VERSIONS, {"kind": "broken"})
-    assert driver.ensure_part("original", key, options) == 1
+    assert driver.ensure_part("original", key, "0f", options) == 1
 
 
 def test_other_sources_are_another_result() -> None:
