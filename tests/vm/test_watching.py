@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from cgoom.core.pace import next_sample_usec
+from cgoom.kernel.meminfo import MemInfo
+from cgoom.model import HostPolicy
+from cgoom.observe.host import measure_fill_rate
 from tests.support.hogs import hog
 from tests.support.process import read_cpu_sec, read_rss_anon_kib, read_switches
 from tests.support.scene import Scene
@@ -120,7 +124,9 @@ def test_an_idle_daemon_costs_next_to_nothing(scene: Scene, measured: Callable[[
             "rss_anon_kib": read_rss_anon_kib(daemon.pid),
         }
     )
-    assert woken <= took + 1
+    # The daemon may have measured twice the rate: it measures for a moment, on a host that it does not have alone.
+    period_usec = next_sample_usec(HostPolicy(), MemInfo().read(), 2 * measure_fill_rate())
+    assert woken <= took * SECOND_USEC / period_usec + 1
     # Beside other work of this very host: how fast an emulator is says nothing about the daemon.
     assert 60 * spent / took < asked, "a minute of idling costs more than one `cgoom status`"
 
