@@ -31,6 +31,9 @@ class Frozen:
     def __init__(self, *given: Any, **named: Any) -> None:
         """Fields by position, then by name. Raises TypeError for one that is missing or unknown."""
         fields = self._fields
+        if not named and len(given) == len(fields):  # a launch, and a daemon for each workload that it adopts
+            self.__dict__.update(zip(fields, given, strict=True))
+            return
         values = dict(zip(fields, given, strict=False)) | named
         wrong = [name for name in fields if name not in values and not hasattr(type(self), name)]
         if wrong or len(values) != len(given) + len(named) or not values.keys() <= set(fields):
