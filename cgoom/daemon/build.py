@@ -24,6 +24,7 @@ from cgoom.kernel.cgroup import find_mount, open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.memory_info import Module
 from cgoom.kernel.proc import read_boot_id
+from cgoom.kernel.sched import Importance
 from cgoom.model import Layout, Policy, parse_layout
 from cgoom.observe.host import measure_fill_rate
 from cgoom.observe.tree import Tree
@@ -74,7 +75,9 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
     fill_bytes_per_sec = measure_fill_rate()
     host = Surroundings(tree, own_path, mount.hybrid)
     docket = Docket(host, policy)
-    flights = Flights(host, docket, DryExecutor() if dry_run else RealExecutor(), ledger, journal)
+    importance = Importance()
+    executor = DryExecutor() if dry_run else RealExecutor()
+    flights = Flights(host, docket, executor, importance, ledger, journal)
     watch = Watch(None if dry_run else _open_module(journal, sources), journal, fill_bytes_per_sec)
     prepared = Standby(tree, docket, watch, ledger, journal, layout.run_dir, boot_id, root.fd)
     parts = Parts(
@@ -83,6 +86,7 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
         meminfo=MemInfo(),
         docket=docket,
         flights=flights,
+        importance=importance,
         ledger=ledger,
         standby=Unprepared() if dry_run else prepared,
         journal=journal,
@@ -92,7 +96,7 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
         fill_bytes_per_sec=fill_bytes_per_sec,
         policy_path=policy_path,
     )
-    for finding in (*raise_own_importance(root, own_path), *sources.arm_pressure()):
+    for finding in (*raise_own_importance(root, own_path, importance), *sources.arm_pressure()):
         journal.write(Severity.WARNING, finding)
     freeze_garbage()
     return Loop(parts, policy)

@@ -20,6 +20,7 @@ from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.ready import Held, Ready, Shot, is_clear
 from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.clock import read_usec
+from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Action,
     Candidate,
@@ -50,9 +51,16 @@ class Flights:
     """Carries out what was decided, and keeps the record of it."""
 
     def __init__(
-        self, host: Surroundings, docket: Docket, executor: Executor, ledger: Ledger, journal: Journal
+        self,
+        host: Surroundings,
+        docket: Docket,
+        executor: Executor,
+        importance: Importance,
+        ledger: Ledger,
+        journal: Journal,
     ) -> None:
-        self._host, self._docket, self._executor = host, docket, executor
+        """`importance` is lowered by a kill; who calls restores it when the turn is over."""
+        self._host, self._docket, self._executor, self._importance = host, docket, executor, importance
         self._ledger, self._journal = ledger, journal
         self._held: dict[CgroupRef, Held] = {}
         self._ready: Ready | None = None
@@ -212,6 +220,8 @@ class Flights:
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
         if answer.outcome == Outcome.DONE:
             self._ledger.add_step(ref, "kill", read_usec(), answer.outcome, answer.note)
+            # What follows may take as long as the victim is large, and this processor is not ours alone.
+            self._importance.lower()
         return Shot(ref, answer, was_open, was_ready)
 
     def _tell_kill(self, candidate: Candidate, member: Member, shot: Shot) -> None:
@@ -231,6 +241,7 @@ class Flights:
 
     def land(self, flight: Flight, state: State, snapshot: Snapshot) -> None:
         """The victim left the flight: gone, or set aside."""
+        self._importance.lower()  # the record goes to the disk now
         ref, available_bytes = flight.workload.ref, snapshot.memory.available_bytes
         self._let_go(ref)
         if ref in state.stuck:

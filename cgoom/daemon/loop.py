@@ -22,6 +22,7 @@ from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.clock import read_usec
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Action,
     Candidate,
@@ -60,6 +61,7 @@ class Parts:
     meminfo: MemInfo
     docket: Docket
     flights: Flights
+    importance: Importance
     ledger: Ledger
     standby: Standby | Unprepared
     journal: Journal
@@ -122,6 +124,7 @@ class Loop:
         if self._is_calm:  # now and not with the next sample: there may be none until the host is short
             self._parts.flights.expect(standby.first, standby.generation, memory)
         self._beat()
+        self._parts.importance.restore()
 
     def _decide(self) -> HostMemory:
         """Look at memory and do what it calls for; what was seen."""

@@ -12,18 +12,16 @@ from cgoom.errors import CgoomError
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.mlock import lock_memory
 from cgoom.kernel.proc import read_cgroup_path, read_oom_score_adj, write_oom_score_adj
+from cgoom.kernel.sched import Importance
 
 OOM_SCORE_ADJ_NEVER = -1000  # OOM_SCORE_ADJ_MIN, include/uapi/linux/oom.h: the kernel never kills it
-# The lowest real-time priority, as lmkd's: ahead of every ordinary process, behind every other real-time one. A host
-# full of hogs otherwise gives the daemon its fair share: beside eleven of them it was measured to be 0.1 s late.
-REAL_TIME_PRIORITY = 1
 # Bytes; chosen: twice the resident set that the daemon was measured to have (make acceptance prints it).
 OWN_MEMORY_MIN_BYTES = 48 << 20
 # The unit's own cgroup only: memory.min on a login session's would protect the whole session.
 _SERVICE_SUFFIX = ".service"
 
 
-def raise_own_importance(root: Cgroup, own_path: str) -> Iterator[str]:
+def raise_own_importance(root: Cgroup, own_path: str, importance: Importance) -> Iterator[str]:
     """Lock memory, escape the kernel's OOM killer, protect the own cgroup; yields a finding for what was refused."""
     try:
         lock_memory()
@@ -35,7 +33,7 @@ def raise_own_importance(root: Cgroup, own_path: str) -> Iterator[str]:
     except CgoomError as error:
         yield f"the kernel may choose the daemon itself, oom_score_adj stays: {error.message}"
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(REAL_TIME_PRIORITY))
+        importance.raise_()
     except OSError as error:
         yield f"the daemon has to wait for a processor like everybody: real-time scheduling: {error.strerror}"
     if own_path.endswith(_SERVICE_SUFFIX):

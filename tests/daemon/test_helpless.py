@@ -19,6 +19,7 @@ from cgoom.daemon.sources import NEVER_USEC, Sources
 from cgoom.daemon.standby import Unprepared
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.sched import Importance
 from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Policy, Workload
 from cgoom.observe.tree import Tree
 from cgoom.record.history import History
@@ -74,7 +75,8 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         sources=Sources(tree.fd),
         meminfo=Short(),
         docket=docket,
-        flights=Flights(host, docket, DryExecutor(), ledger, journal),
+        flights=Flights(host, docket, DryExecutor(), Importance(), ledger, journal),
+        importance=Importance(),
         ledger=ledger,
         standby=Noted(),
         journal=journal,

@@ -14,6 +14,7 @@ from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
+from cgoom.kernel.sched import Importance
 from cgoom.model import CgroupRef, HostMemory, Level, Origin, Outcome, Policy, Snapshot, State, Workload
 from cgoom.observe.tree import Member, Tree
 from cgoom.record.history import History
@@ -97,7 +98,9 @@ class World:
         self.ledger = Ledger(self.history, self.stage, Journal(self.null), "boot", "cgoom daemon")
         host = Surroundings(cast(Tree, self.view), "own.service", hybrid=False)
         self.docket = Docket(host, self.policy)
-        self.flights = Flights(host, self.docket, cast(Executor, self.deeds), self.ledger, Journal(self.null))
+        self.flights = Flights(
+            host, self.docket, cast(Executor, self.deeds), Importance(), self.ledger, Journal(self.null)
+        )
 
     def close(self) -> None:
         """Give back what is open."""

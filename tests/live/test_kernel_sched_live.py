@@ -1,0 +1,46 @@
+"""Real-time and ordinary scheduling of a process, as the kernel tells it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.cli import environment
+
+pytestmark = pytest.mark.live
+
+SCRIPT = """
+import os, subprocess
+from cgoom.kernel.sched import Importance
+
+def tell():
+    print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority, os.getpriority(0, 0))
+
+importance = Importance()
+importance.lower()
+importance.restore()
+tell()
+importance.raise_()
+tell()
+importance.lower()
+importance.lower()
+tell()
+child = subprocess.run(["nice"], capture_output=True, text=True).stdout.strip()
+importance.restore()
+tell()
+print(child)
+"""
+
+
+def test_it_is_real_time_but_for_the_time_between() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, env=environment(), timeout=30
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("no real-time scheduling here")
+    assert done.stderr == ""
+    real_time, ordinary = f"{os.SCHED_FIFO} 1 -20", f"{os.SCHED_OTHER} 0 -20"
+    assert done.stdout.splitlines() == [f"{os.SCHED_OTHER} 0 0", real_time, ordinary, real_time, "0"]
