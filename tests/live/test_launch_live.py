@@ -83,27 +83,27 @@ def test_a_command_that_cannot_run(scene: Scene, kind: str) -> None:
         assert ended.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("options", [[], ["--exec"]], ids=["stays", "exec"])
-def test_what_cannot_be_executed_does_not_hide_what_can(scene: Scene, options: list[str]) -> None:
-    for name, mode, text in (("first", 0o644, "x"), ("second", 0o755, "#!/bin/sh\nexit 5\n")):
+def put_twice(scene: Scene, first: bytes, mode: int) -> Path:
+    """`cgoom-twice` in two directories of PATH: as told, then one that ends with 5, whose path this is."""
+    for name, content, bits in (("first", first, mode), ("second", b"#!/bin/sh\nexit 5\n", 0o755)):
         (scene.directory / name).mkdir()
         command = scene.directory / name / "cgoom-twice"
-        command.write_text(text, encoding="ascii")
-        command.chmod(mode)
-    path = f"/nonexistent:{scene.directory}/first:{scene.directory}/second:{os.environ['PATH']}"
-    scene.env["PATH"] = path
+        command.write_bytes(content)
+        command.chmod(bits)
+    scene.env["PATH"] = f"/nonexistent:{scene.directory}/first:{scene.directory}/second:{os.environ['PATH']}"
+    return command
+
+
+@pytest.mark.parametrize("options", [[], ["--exec"]], ids=["stays", "exec"])
+def test_what_cannot_be_executed_does_not_hide_what_can(scene: Scene, options: list[str]) -> None:
+    other = put_twice(scene, b"x", 0o644)
     assert scene.run("launch", "--name=a", *options, "--", "cgoom-twice").returncode == 5
-    (scene.directory / "second" / "cgoom-twice").unlink()
+    other.unlink()
     assert scene.run("launch", "--name=a", *options, "--", "cgoom-twice").returncode == 126
 
 
 def test_what_is_found_and_broken_is_the_one(scene: Scene) -> None:
-    for name, content in (("first", b"\0\1\2\3"), ("second", b"#!/bin/sh\nexit 5\n")):
-        (scene.directory / name).mkdir()
-        command = scene.directory / name / "cgoom-twice"
-        command.write_bytes(content)
-        command.chmod(0o755)
-    scene.env["PATH"] = f"{scene.directory}/first:{scene.directory}/second:{os.environ['PATH']}"
+    put_twice(scene, b"\0\1\2\3", 0o755)
     assert scene.run("launch", "--name=a", "--", "cgoom-twice").returncode == 126
 
 
