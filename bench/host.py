@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.process import read_switches
 from tests.support.wait import wait_until
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -108,7 +109,7 @@ class Service:
         status, smaps = f"/proc/{self.pid}/status", f"/proc/{self.pid}/smaps_rollup"
         return Cost(
             usage_usec=int(usage[usage.index("usage_usec") + 1]),
-            wakeups=sum(map(_read_switches, os.listdir(f"/proc/{self.pid}/task"))),
+            wakeups=sum(read_switches(int(thread)) for thread in os.listdir(f"/proc/{self.pid}/task")),
             rss_kib=read_kib("VmRSS", status),
             pss_kib=read_kib("Pss", smaps),
             rss_anon_kib=read_kib("RssAnon", status),
@@ -121,10 +122,3 @@ class Service:
     def stop(self) -> None:
         """End it."""
         run("systemctl", "stop", self._unit)
-
-
-def _read_switches(thread: str) -> int:
-    text = Path(f"/proc/{thread}/status").read_text(encoding="ascii", errors="replace")
-    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", text, re.MULTILINE)
-    assert found is not None
-    return int(found[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def read_switches(pid: int) -> int:
-    """How often the process went to sleep by itself."""
+    """How often the process, or the thread of that number, went to sleep by itself."""
     return _read_status(pid, "voluntary_ctxt_switches")
 
 
