@@ -110,7 +110,7 @@ class Loop:
         if self._parts.tree.blind and read_usec() >= self._rescan_at_usec:
             changes += self._parts.tree.rescan()
             self._rescan_at_usec = read_usec() + RESCAN_USEC
-        memory = self._decide()
+        memory = self._decide(changes)
         if Source.MODULE in woken:
             self._awake_until_usec = read_usec() + AWAKE_USEC
             self._parts.standby.take_events()
@@ -126,8 +126,8 @@ class Loop:
         self._beat()
         self._parts.importance.restore()
 
-    def _decide(self) -> HostMemory:
-        """Look at memory and do what it calls for; what was seen."""
+    def _decide(self, changes: list[Change]) -> HostMemory:
+        """Look at memory and do what it calls for; what was seen. Adds to `changes` how the victim's end shows."""
         parts, policy, flight = self._parts, self._policy, self._state.flight
         memory, now_usec = parts.meminfo.read(), read_usec()
         # What can be decided in advance comes first; `decide` then says the same, and why.
@@ -140,12 +140,10 @@ class Loop:
             parts.docket.forget()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
             return memory
-        snapshot = Snapshot(
-            now_usec=now_usec,
-            memory=memory,
-            fill_bytes_per_sec=parts.fill_bytes_per_sec,
-            victim_populated=None if flight is None else parts.flights.read_populated(flight.workload.ref),
-        )
+        populated = None if flight is None else parts.flights.read_populated(flight.workload.ref)
+        if flight is not None and not populated:  # its event may still be on its way, and it is nobody's victim again
+            changes += parts.tree.refresh(flight.workload.ref)
+        snapshot = Snapshot(now_usec, memory, parts.fill_bytes_per_sec, victim_populated=populated)
         seen = replace(snapshot, candidates=fired) if fired else self._with_candidates(self._state, snapshot)
         decision = decide(policy, self._state, seen)
         if not decision.actions and flight is not None:  # it may have landed

@@ -113,6 +113,10 @@ class Tree:
             changes += self.rescan() if event.mask & IN_Q_OVERFLOW else self._take(event)
         return changes
 
+    def refresh(self, ref: CgroupRef) -> list[Change]:
+        """Look at one workload now, whether or not an event of it has arrived."""
+        return self._refresh(ref.path) if self.find(ref) is not None else []
+
     def close(self) -> None:
         """Give back every descriptor; no cgroup is touched."""
         for member in self._members.values():

@@ -1,14 +1,15 @@
-"""A host that stays short while nobody can be chosen: what is prepared does not wait for its end."""
+"""A host that stays short: what waits meanwhile, and for how long."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from cgoom.act.execute import DryExecutor
+from cgoom.act.execute import Executor
 from cgoom.core.match import Scope
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
@@ -20,11 +21,23 @@ from cgoom.daemon.standby import Unprepared
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
-from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Policy, Workload
+from cgoom.model import Candidate, CgroupRef, HostMemory, Level, MatchRule, Origin, Policy, Workload
 from cgoom.observe.tree import Tree
 from cgoom.record.history import History
 from cgoom.record.journal import Journal
 from cgoom.record.stage import Stage
+from tests.daemon.world import Deeds
+
+GONE = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
+CONTROLS = {
+    "cgroup.events": "populated 1\nfrozen 0\n",
+    "cgroup.kill": "",
+    "cgroup.procs": "",
+    "memory.events": "oom 0\noom_kill 0\n",
+    "memory.stat": "anon 4096\n",
+    "memory.current": "4096\n",
+    "memory.swap.current": "0\n",
+}
 
 
 class Short(MemInfo):
@@ -75,7 +88,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         sources=Sources(tree.fd),
         meminfo=Short(),
         docket=docket,
-        flights=Flights(host, docket, DryExecutor(), Importance(), ledger, journal),
+        flights=Flights(host, docket, cast(Executor, Deeds()), Importance(), ledger, journal),
         importance=Importance(),
         ledger=ledger,
         standby=Noted(),
@@ -96,7 +109,42 @@ def test_only_a_kill_that_can_come_holds_back_what_is_prepared(parts: Parts, is_
     assert isinstance(parts.docket, Known)
     assert isinstance(parts.standby, Noted)
     if not is_helpless:
-        victim = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
-        parts.docket.found = (Candidate(victim),)
+        parts.docket.found = (Candidate(GONE),)
     Loop(parts, Policy()).step(frozenset())
     assert parts.standby.said == (Level.KILL, not is_helpless)
+
+
+@pytest.fixture
+def victim(parts: Parts, tmp_path: Path) -> Workload:
+    """A workload that lives, and is the first to die."""
+    directory = tmp_path / "mount" / "app"
+    directory.mkdir()
+    for name, text in CONTROLS.items():
+        (directory / name).write_text(text, encoding="ascii")
+    change, *_ = parts.tree.rescope(Scope((MatchRule("app", priority=600),)))
+    assert isinstance(parts.docket, Known)
+    parts.docket.found = (Candidate(change.workload),)
+    return change.workload
+
+
+def end(parts: Parts, tmp_path: Path) -> None:
+    """It dies, and nobody can be chosen any more."""
+    (tmp_path / "mount" / "app" / "cgroup.events").write_text("populated 0\nfrozen 0\n", encoding="ascii")
+    assert isinstance(parts.docket, Known)
+    parts.docket.found = ()
+
+
+def test_a_victim_that_is_seen_to_be_gone_is_gone_before_its_event(
+    parts: Parts, victim: Workload, tmp_path: Path
+) -> None:
+    loop = Loop(parts, Policy())
+    loop.step(frozenset())
+    member = parts.tree.find(victim.ref)
+    assert member is not None
+    assert member.populated
+    end(parts, tmp_path)
+    generation = parts.tree.generation
+    loop.step(frozenset())
+    assert not member.populated
+    assert parts.tree.generation > generation
+    assert parts.tree.drain() == []
