@@ -24,7 +24,7 @@ from cgoom.model import (
 from cgoom.record.history import History
 from cgoom.record.ids import make_record_id
 from cgoom.record.journal import Journal, Severity
-from cgoom.record.stage import Stage
+from cgoom.record.stage import SLOTS, Stage
 from cgoom.units import render_size, render_time
 
 # Records that wait for the disk; chosen: hours of kills, some hundred KiB.
@@ -196,6 +196,11 @@ class Ledger:
     def due_usec(self) -> int | None:
         """When `flush` has something to do; None: nothing waits."""
         return self._retry_at_usec if self._pending else None
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many records wait for the disk that the next but one decision would find no slot in the stage."""
+        return len(self._pending) >= SLOTS - 2
 
     def flush(self, now_usec: int) -> None:
         """Write one record to the history. It may wait for the disk, so only call it when nobody has to die."""

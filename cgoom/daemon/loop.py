@@ -199,6 +199,8 @@ class Loop:
             self._parts.standby.take_events()  # the module may have been quicker: that belongs into this record
             self._parts.flights.land(flight, self._state, snapshot)
 
+            if self._parts.ledger.is_crowded:  # memory has come back, and the cooldown has just begun: no better time
+                self._parts.ledger.flush(read_usec())
     def _resume(self, record: Record) -> bool:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
         if self._state.flight is not None:

@@ -13,7 +13,7 @@ from cgoom.act.execute import Executor
 from cgoom.core.match import Scope
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
-from cgoom.daemon.ledger import Ledger
+from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.sources import NEVER_USEC, Sources
@@ -21,11 +21,11 @@ from cgoom.daemon.standby import Unprepared
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
-from cgoom.model import Candidate, CgroupRef, HostMemory, Level, MatchRule, Origin, Policy, Workload
+from cgoom.model import Candidate, CgroupRef, HostMemory, Level, MatchRule, Origin, Policy, Why, Workload
 from cgoom.observe.tree import Tree
-from cgoom.record.history import History
+from cgoom.record.history import FILE_NAME, History
 from cgoom.record.journal import Journal
-from cgoom.record.stage import Stage
+from cgoom.record.stage import SLOTS, Stage
 from tests.daemon.world import Deeds
 
 GONE = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
@@ -148,3 +148,19 @@ def test_a_victim_that_is_seen_to_be_gone_is_gone_before_its_event(
     assert not member.populated
     assert parts.tree.generation > generation
     assert parts.tree.drain() == []
+
+
+@pytest.mark.parametrize(("waiting", "written"), [(0, 0), (SLOTS - 3, 1), (SLOTS - 2, 1)])
+def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
+    parts: Parts, victim: Workload, tmp_path: Path, waiting: int, written: int
+) -> None:
+    loop, seen = Loop(parts, Policy()), Seen(Level.KILL, parts.meminfo.read(), 1)
+    loop.step(frozenset())
+    for _ in range(waiting):
+        parts.ledger.append(parts.ledger.draft(seen, Candidate(victim), Why("short", "first"), "kernel-oom"))
+    loop.step(frozenset())
+    history = tmp_path / "state" / FILE_NAME
+    assert not history.exists()
+    end(parts, tmp_path)
+    loop.step(frozenset())
+    assert (len(history.read_text("ascii").splitlines()) if history.exists() else 0) == written
