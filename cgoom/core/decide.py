@@ -19,7 +19,6 @@ from cgoom.model import (
     Candidate,
     Decision,
     Flight,
-    HostMemory,
     Kill,
     KillAction,
     Ladder,
@@ -67,23 +66,24 @@ def wants_victim(policy: Policy, state: State, snapshot: Snapshot) -> bool:
     raw = raw_level(policy.host, snapshot.memory)
     if state.flight is not None or state.held or not _rungs(policy, raw):
         return False
-    return not _is_cooling(policy, state, snapshot)
+    return not _is_cooling(policy, state, raw, snapshot.now_usec)
 
 
-def kills_at_once(policy: Policy, state: State) -> bool:
-    """Whether `decide` kills the first of the order as soon as a sample is at the kill threshold, whatever the time.
+def kills_at_once(policy: Policy, state: State, raw: Level, now_usec: int) -> bool:
+    """Whether `decide` can only kill the first of the order, at a sample whose raw level is `raw`.
 
-    Nobody is in flight, nothing cools down, and the first rung is the last: the kill can be decided in advance.
+    The host is at the kill threshold, nobody is in flight, nothing cools down, and the first rung is the last: who is
+    known to be the first needs no further thought.
     """
+    if raw != Level.KILL or state.flight is not None or state.held:
+        return False
     rungs = policy.ladder.kill
-    idle = state.flight is None and not state.held and state.settled_usec is None
-    return idle and bool(rungs) and isinstance(rungs[0], Kill)
+    return bool(rungs) and isinstance(rungs[0], Kill) and not _is_cooling(policy, state, raw, now_usec)
 
 
-def is_calm(policy: Policy, state: State, memory: HostMemory) -> bool:
+def is_calm(state: State, raw: Level) -> bool:
     """Whether `decide` would do nothing but ask for the next sample: what an idle host is nearly always in for."""
-    calm = state.level == Level.OK and state.flight is None and state.settled_usec is None
-    return calm and raw_level(policy.host, memory) == Level.OK
+    return raw == Level.OK and state.level == Level.OK and state.flight is None and state.settled_usec is None
 
 
 def conclude(state: State, outcome: Outcome, now_usec: int) -> State:
@@ -160,15 +160,15 @@ def _choose(policy: Policy, state: State, snapshot: Snapshot) -> Decision:
     return Decision((TermAction(ranked[0], why),), replace(state, flight=flight))
 
 
-def _is_cooling(policy: Policy, state: State, snapshot: Snapshot) -> bool:
+def _is_cooling(policy: Policy, state: State, raw: Level, now_usec: int) -> bool:
     """After a victim is gone the host gets time to recover. A kill level that was left and entered again is a new
     shortage: it cannot wait for the end of the old one's cooldown.
     """
     if state.settled_usec is None:
         return False
-    if state.relieved and raw_level(policy.host, snapshot.memory) == Level.KILL:
+    if state.relieved and raw == Level.KILL:
         return False
-    return snapshot.now_usec < state.settled_usec + policy.victim.cooldown_usec
+    return now_usec < state.settled_usec + policy.victim.cooldown_usec
 
 
 def _rungs(policy: Policy, raw: Level) -> tuple[Rung, ...]:

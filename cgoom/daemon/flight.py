@@ -15,7 +15,7 @@ from cgoom.act.execute import Answer, Executor
 from cgoom.core.decide import STUCK_USEC, longest_grace
 from cgoom.core.detect import shortage
 from cgoom.core.rank import place_reason
-from cgoom.daemon.docket import SIZE_LIMIT_USEC, Docket, Surroundings
+from cgoom.daemon.docket import SIZE_AGE_USEC, SIZE_LIMIT_USEC, Docket, Surroundings
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.ready import Held, Ready, Shot, is_clear
 from cgoom.errors import CgoomError, GoneError
@@ -85,7 +85,7 @@ class Flights:
         seen, why = Seen(Level.OK, memory, len(self._host.tree)), Why("decided in this moment", "first of the order")
         order = tuple(map(Candidate, first))
         self._ledger.ready_entry(self._ledger.draft(seen, order[0], why, "shortage"))
-        self._ready = Ready(order, read_usec(), False, certain)
+        self._ready = Ready(order, read_usec(), False, certain, frozenset())
 
     def fire(self, stuck: frozenset[CgroupRef], now_usec: int) -> tuple[Candidate, ...]:
         """Kill who is ready, before anything else is done; the order that it was the first of, or nothing.
@@ -94,9 +94,10 @@ class Flights:
         and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
         """
         ready = self._ready
-        if ready is None or ready.generation != self._host.tree.generation or ready.workload.ref in stuck:
+        if ready is None or ready.generation != self._host.tree.generation or ready.stuck != stuck:
             return ()
-        if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC:  # sizes may have decided
+        # Sizes may have decided, which may have been as old as that when it was made.
+        if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC - SIZE_AGE_USEC:
             return ()
         member = self._host.tree.find(ready.workload.ref)
         if member is None or not self._ledger.open_ready(ready.workload, now_usec):
@@ -124,6 +125,7 @@ class Flights:
             and ready.is_announced
             and ready.workload == first[0].workload
             and ready.generation == self._host.tree.generation
+            and ready.stuck == state.stuck
             and self._ledger.has_ready(ready.workload)
             and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
         ):
@@ -138,7 +140,8 @@ class Flights:
         why = Why(shortage(policy.host, state.level, snapshot.memory), place_reason(first, 0, policy.victim))
         candidate = self._with_usage(first[0], member)
         self._ledger.ready_entry(self._draft(candidate, why, state.level, snapshot))
-        self._ready = Ready((candidate, *first[1:]), snapshot.now_usec, True, self._host.tree.generation)
+        generation = self._host.tree.generation
+        self._ready = Ready((candidate, *first[1:]), snapshot.now_usec, True, generation, state.stuck)
 
     def forget_ready(self) -> None:
         """Nobody is next any more: the shortage is over, or somebody else is."""

@@ -131,10 +131,11 @@ class Loop:
         parts, policy, flight = self._parts, self._policy, self._state.flight
         memory, now_usec = parts.meminfo.read(), read_usec()
         # What can be decided in advance comes first; `decide` then says the same, and why.
-        may_fire = raw_level(policy.host, memory) == Level.KILL and kills_at_once(policy, self._state)
+        raw = raw_level(policy.host, memory)
+        may_fire = kills_at_once(policy, self._state, raw, now_usec)
         fired = parts.flights.fire(self._state.stuck, now_usec) if may_fire else ()
         self._is_helpless = False
-        self._is_calm = is_calm(policy, self._state, memory)
+        self._is_calm = is_calm(self._state, raw)
         if self._is_calm:
             parts.flights.calm_down()
             parts.docket.forget()
@@ -198,9 +199,9 @@ class Loop:
         if following is None or following.workload.ref != flight.workload.ref:
             self._parts.standby.take_events()  # the module may have been quicker: that belongs into this record
             self._parts.flights.land(flight, self._state, snapshot)
-
             if self._parts.ledger.is_crowded:  # memory has come back, and the cooldown has just begun: no better time
                 self._parts.ledger.flush(read_usec())
+
     def _resume(self, record: Record) -> bool:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
         if self._state.flight is not None:

@@ -28,13 +28,14 @@ class Ready:
     """Who is next, as of when, and whether its launcher was told to wait for a verdict.
 
     `order`: the first two, as a decision would see them; `generation`: of the tree in which they are that for certain,
-    or None: their sizes decide, and may be history.
+    or None: their sizes decide, and may be history. `stuck`: who could not be chosen then.
     """
 
     order: tuple[Candidate, ...]
     made_usec: int
     is_announced: bool
     generation: int | None
+    stuck: frozenset[CgroupRef]
 
     @property
     def workload(self) -> Workload:

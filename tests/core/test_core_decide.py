@@ -176,8 +176,8 @@ def test_candidates_are_worth_collecting_exactly_when_a_victim_is_wanted(
 @given(situations())
 def test_what_may_be_done_in_advance_is_what_is_decided(situation: tuple[Policy, State, Snapshot]) -> None:
     policy, state, snapshot = situation
-    state, snapshot = replace(state, flight=None, settled_usec=None), replace(snapshot, memory=SHORT)
-    if not kills_at_once(policy, state) or raw_level(policy.host, snapshot.memory) != Level.KILL:
+    state, snapshot = replace(state, flight=None), replace(snapshot, memory=SHORT)
+    if not kills_at_once(policy, state, raw_level(policy.host, snapshot.memory), snapshot.now_usec):
         return
     actions = decide(policy, state, snapshot).actions
     free = [each for each in snapshot.candidates if each.workload.ref not in state.stuck and not each.skip]

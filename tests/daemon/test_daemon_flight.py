@@ -187,7 +187,8 @@ def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) ->
     assert fire(world) == []
     world.expect(victim, other)
     world.make_ready()
-    assert world.flights.fire(frozenset(), snapshot.now_usec + 2 * SIZE_LIMIT_USEC) == ()
+    assert world.flights.fire(frozenset({other.workload.ref}), snapshot.now_usec) == ()  # made while it would die
+    assert world.flights.fire(frozenset(), snapshot.now_usec + SIZE_LIMIT_USEC) == ()
     world.flights.forget_ready()
     assert fire(world) == world.deeds.killed == []
 
