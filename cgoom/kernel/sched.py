@@ -21,19 +21,23 @@ class Importance:
         self._is_raised = self._is_lowered = False
 
     def raise_(self) -> None:
-        """Be real-time from now on; children are not. Raises OSError, and is then as before."""
+        """Be real-time from now on; children are not. Raises OSError where the one or the other is refused."""
         os.setpriority(os.PRIO_PROCESS, 0, NICE_LEAST)
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(REAL_TIME_PRIORITY))
+        _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
         self._is_raised = True
 
     def lower(self) -> None:
         """Be ordinary for what takes long and could wait: others want this processor, too."""
         if self._is_raised and not self._is_lowered:
-            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            _set(os.SCHED_OTHER, 0)
             self._is_lowered = True
 
     def restore(self) -> None:
         """Be real-time again after `lower`."""
         if self._is_lowered:
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(REAL_TIME_PRIORITY))
+            _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
             self._is_lowered = False
+
+
+def _set(scheduler: int, priority: int) -> None:
+    os.sched_setscheduler(0, scheduler | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
