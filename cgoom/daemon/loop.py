@@ -83,7 +83,7 @@ class Loop:
         self._beat_at_usec = 0
         self._rescan_at_usec = 0
         self._flush_by_usec = 0
-        self._told = ""
+        self._told: tuple[int, Level] | None = None
         self._is_calm = False
         self._is_helpless = False  # somebody would have to die, and nobody can be chosen
         self.ending = False
@@ -265,10 +265,10 @@ class Loop:
         """What is due now and then: a changed status, the watchdog, what the disk refused."""
         notifier, now_usec = self._parts.notifier, read_usec()
         self._set_timer(now_usec)
-        status = self._status()
-        if status != self._told:
-            self._told = status
-            notifier.send(f"STATUS={status}")
+        told = (len(self._parts.tree), self._state.level)
+        if told != self._told:
+            self._told = told
+            notifier.send(f"STATUS={self._status()}")
         if notifier.watchdog_usec is not None:
             if now_usec >= self._beat_at_usec:
                 notifier.send("WATCHDOG=1")

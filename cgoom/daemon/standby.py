@@ -74,7 +74,7 @@ class Standby:
         self._root_fd, self._importance = root_fd, importance
         self._tree, self._docket, self._watch = tree, docket, watch
         self._ledger, self._journal = ledger, journal
-        self._run_dir = run_dir
+        self._run_dir, self._pid = run_dir, os.getpid()
         self._memo = self._kept = Memo(boot_id)
         # The first two of the order, and the tree's generation when it was looked at.
         self.first: tuple[Workload, ...] = ()
@@ -277,8 +277,8 @@ class Standby:
         """What is to be kept. A kill counts as told when nothing waits for the disk any more."""
         source = "module" if self._watch.level is not None else "sampling"
         told_ns = self._told_ns if self._ledger.due_usec() is None else self._memo.told_ns
-        if (source, told_ns, os.getpid()) != (self._memo.source, self._memo.told_ns, self._memo.pid):
-            self._memo = replace(self._memo, source=source, told_ns=told_ns, pid=os.getpid())
+        if (source, told_ns, self._pid) != (self._memo.source, self._memo.told_ns, self._memo.pid):
+            self._memo = replace(self._memo, source=source, told_ns=told_ns, pid=self._pid)
         return self._memo
 
     def _keep_memo(self) -> None:
