@@ -1,7 +1,8 @@
 """`python -m bench`: every contestant in every scenario, and what it costs, in guests of the lab; see --help.
 
 What was measured is kept in bench/results, one file for each part, with a hash of what it was measured from: a
-benchmark that was interrupted goes on where it stopped, on another host too, and the table never mixes two versions.
+benchmark that was interrupted goes on where it stopped, on another host too. A part of other sources stays until it is
+measured again; the page says which revision each part is of.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     RAW.mkdir(parents=True, exist_ok=True)
     key, revision = read_key(options), options.wheel.name if options.wheel else describe_revision()
     statuses = [ensure_part(name, key, revision, options) for name in options.parts]
-    done = [name for name in PARTS if read_stamp(name).startswith(key[:16])]
-    write_results(done)
+    write_results()
     return int(any(statuses))
 
 
@@ -97,12 +97,12 @@ def read_key(options: argparse.Namespace) -> str:
     return f"{digest.hexdigest()[:16]} {shlex.join(asked)}"
 
 
-def list_commands(parts: Sequence[str]) -> list[str]:
-    """The commands that measure these parts as they were measured."""
-    asked: dict[str, list[str]] = {}
-    for name in parts:
-        asked.setdefault(read_stamp(name).partition(" ")[2], []).append(name)
-    return [f"python -m bench {words} -- {' '.join(names)}" for words, names in asked.items()]
+def list_commands(parts: dict[str, list[Fields]]) -> list[str]:
+    """The commands that measure these parts as they were measured, and the revision that they were run at."""
+    asked: dict[tuple[str, str], list[str]] = {}
+    for name, (head, *_) in parts.items():
+        asked.setdefault((head["key"].partition(" ")[2], head["of"]), []).append(name)
+    return [f"python -m bench {words} -- {' '.join(names)}  # {of}" for (words, of), names in asked.items()]
 
 
 def read_stamp(name: str) -> str:
@@ -168,20 +168,17 @@ def write_plan(name: str, options: argparse.Namespace) -> None:
     (RAW / f"{name}.plan").write_text(json.dumps(plan), encoding="utf-8")
 
 
-def write_results(done: Sequence[str]) -> None:
-    """The table and the plot of everything that was measured from the present sources; what was not is removed."""
-    lines: list[Fields] = [line for name in done for line in read_part(name)]
+def write_results() -> None:
+    """The table and the plot of every part that was measured."""
+    parts = {name: lines for name in PARTS if (lines := read_part(name))}
+    lines = [line for each in parts.values() for line in each]
     rows = summarise(lines)
     if not lines:
         return
-    for path in RESULTS.glob("*.jsonl"):
-        if path.stem not in done:
-            path.unlink()
     versions = {name: value for line in lines if line["kind"] == "versions" for name, value in line.items()}
     versions.pop("kind")
-    heads = [line for line in lines if line["kind"] == "measured"]
-    versions["cgoom"] += f" ({', '.join(dict.fromkeys(head['of'] for head in heads))})"
-    versions |= {"commands": list_commands(done), "date": max(head["date"] for head in heads)}
+    date = max(line["date"] for line in lines if line["kind"] == "measured")
+    versions |= {"commands": list_commands(parts), "date": date}
     skipped = [line for line in lines if line["kind"] in ("skipped", "broken")]
     costs = [line for line in lines if line["kind"] == "cost"]
     page = render_page(rows, costs, versions, skipped)

@@ -37,9 +37,10 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
     with Turn(contestant) as turn:
         line = Line(read_kib("MemTotal"), read_kib("SwapTotal"), contestant.kill_share)
         line_kib = int(line.total_kib * line.share)
-        turn.place(fit(scenario, read_kib("MemAvailable"), read_kib("SwapFree"), line_kib))
         if scenario.page_cache:
             _fill_page_cache()
+        wait_for_calm()  # what the last run took may still be on its way back
+        turn.place(fit(scenario, read_kib("MemAvailable"), read_kib("SwapFree"), line_kib))
         wait_for_calm()
         before = _read_counts(turn)
         watch = {placed.name: str(placed.events) for placed in turn.placed}

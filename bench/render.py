@@ -68,7 +68,7 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
     lines = [
         "# Every out-of-memory daemon side by side",
         "",
-        f"Written on {versions['date']} by",
+        f"Measured until {versions['date']} by (the revision of cgoom behind each)",
         "",
         *(f"    {command}" for command in versions["commands"]),
         "",

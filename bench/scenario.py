@@ -64,7 +64,7 @@ SCENARIOS = {
             "leak",
             "2 MiB/s, the rest of the memory full of page cache",
             (Grower(LOW, 1000, 2, burst_mib=32), Grower("high", 10, 0, fill=1, limit_mib=0)),
-            headroom_mib=16,
+            headroom_mib=32,
             page_cache=True,
         ),
         Scenario("herd", "twenty workloads, 4 MiB/s each", _herd(20)),

@@ -33,10 +33,10 @@ def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def leave_result(raw: Path, name: str, key: str, *lines: dict[str, Any]) -> None:
+def leave_result(raw: Path, name: str, key: str, *lines: dict[str, Any], of: str = "0f") -> None:
     """What a finished part leaves."""
     (raw / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    driver.keep_part(name, key, "0f")
+    driver.keep_part(name, key, of)
 
 
 def test_what_is_there_is_not_measured_again_and_becomes_table_and_plot(directories: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_is_there_is_not_measured_again_and_becomes_table_and_plot(director
     assert driver.main(arguments) == 0
     page = (directories / "results" / "results.md").read_text(encoding="utf-8")
     assert "| original | cgoom-best | 1/1 | daemon 1 |" in page
-    assert "    python -m bench --kernel 6.1 --runs 1 --idle 30 --contestants cgoom-best -- original\n" in page
+    assert "    python -m bench --kernel 6.1 --runs 1 --idle 30 --contestants cgoom-best -- original  # 0f\n" in page
     assert driver.read_part("original")[1:] == [VERSIONS, RUN]
 
 
@@ -63,14 +63,15 @@ def test_other_sources_are_another_result() -> None:
     assert driver.read_key(quick) != driver.read_key(more)
 
 
-def test_a_result_of_other_sources_is_neither_shown_nor_kept(directories: Path) -> None:
+def test_a_result_of_other_sources_stays_and_says_so(directories: Path) -> None:
     arguments = ["--runs", "1", "--", "original"]
     key = driver.read_key(driver.parse_options(arguments))
     leave_result(directories / "raw", "original", key, VERSIONS, RUN)
-    leave_result(directories / "raw", "fast", "0" * len(key), VERSIONS, RUN | {"scenario": "fast"})
+    leave_result(directories / "raw", "fast", f"{'0' * 16} --runs 2", VERSIONS, RUN | {"scenario": "fast"}, of="0e")
     assert driver.main(arguments) == 0
-    assert "| fast |" not in (directories / "results" / "results.md").read_text(encoding="utf-8")
-    assert not driver.read_part("fast")
+    page = (directories / "results" / "results.md").read_text(encoding="utf-8")
+    assert "| fast |" in page
+    assert "    python -m bench --runs 2 -- fast  # 0e\n" in page
 
 
 def test_full_is_everything() -> None:
