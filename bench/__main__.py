@@ -105,12 +105,6 @@ def list_commands(parts: dict[str, list[Fields]]) -> list[str]:
     return [f"python -m bench {words} -- {' '.join(names)}  # {of}" for (words, of), names in asked.items()]
 
 
-def read_stamp(name: str) -> str:
-    """The key of the result that is there, or an empty string."""
-    lines = read_part(name)
-    return str(lines[0]["key"]) if lines else ""
-
-
 def read_part(name: str) -> list[Fields]:
     """The lines of a result, the one about the measurement itself first; none when it was not measured."""
     path = RESULTS / f"{name}.jsonl"
@@ -122,10 +116,10 @@ def ensure_part(name: str, key: str, revision: str, options: argparse.Namespace)
 
     The result of sources that were changed meanwhile is not kept.
     """
-    raw = RAW / f"{name}.jsonl"
-    if read_stamp(name) == key:
+    raw, known = RAW / f"{name}.jsonl", read_part(name)
+    if known and known[0]["key"] == key:
         print(f"bench: {name}: there already", flush=True)
-        return int(any(line["kind"] == "broken" for line in read_part(name)))
+        return int(any(line["kind"] == "broken" for line in known))
     raw.unlink(missing_ok=True)
     write_plan(name, options)
     scenario = SCENARIOS.get(name)
