@@ -79,7 +79,7 @@ def _build(journal: Journal, policy_fd: int, policy_path: str, dry_run: bool) ->
     executor = DryExecutor() if dry_run else RealExecutor()
     flights = Flights(host, docket, executor, importance, ledger, journal)
     watch = Watch(None if dry_run else _open_module(journal, sources), journal, fill_bytes_per_sec)
-    prepared = Standby(tree, docket, watch, importance, ledger, journal, layout.run_dir, boot_id, root.fd)
+    prepared = Standby(tree, docket, watch, ledger, journal, layout.run_dir, boot_id, root.fd)
     parts = Parts(
         tree=tree,
         sources=sources,

@@ -244,7 +244,6 @@ class Flights:
 
     def land(self, flight: Flight, state: State, snapshot: Snapshot) -> None:
         """The victim left the flight: gone, or set aside."""
-        self._importance.lower()  # the record goes to the disk now
         ref, available_bytes = flight.workload.ref, snapshot.memory.available_bytes
         self._let_go(ref)
         if ref in state.stuck:

@@ -26,6 +26,7 @@ from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Action,
     Candidate,
+    Decision,
     Flight,
     HostMemory,
     Level,
@@ -91,6 +92,7 @@ class Loop:
     def run(self) -> None:
         """Adopt what is there, finish what an earlier daemon began, then watch."""
         parts = self._parts
+        parts.importance.lower()  # it takes as long as there are workloads
         self._take_changes(parts.tree.rescan())
         parts.ledger.recover(self._resume)
         parts.standby.begin(self._policy)
@@ -98,6 +100,7 @@ class Loop:
         parts.journal.write(Severity.INFO, f"ready: {len(parts.tree)} workloads adopted")
         parts.notifier.send_ready(read_usec(), self._status())
         while not self.ending:
+            parts.importance.restore()
             self.step(parts.sources.wait(self._wake_at_usec - read_usec()))
         parts.notifier.send("STOPPING=1")
         parts.flights.forget_ready()
@@ -105,12 +108,20 @@ class Loop:
         parts.standby.end()
 
     def step(self, woken: frozenset[Source]) -> None:
-        """One turn: the level first, since a kill must not wait for anything else."""
+        """One turn: the level first, since a kill must not wait for anything else.
+
+        To look, choose and kill is ahead of everybody. What is left of the turn takes as long as there are workloads
+        or processes, and others want this processor, too.
+        """
         changes = self._parts.tree.drain() if Source.TREE in woken else []
         if self._parts.tree.blind and read_usec() >= self._rescan_at_usec:
             changes += self._parts.tree.rescan()
             self._rescan_at_usec = read_usec() + RESCAN_USEC
-        memory = self._decide(changes)
+        memory, now_usec = self._parts.meminfo.read(), read_usec()
+        done = self._decide(memory, now_usec, changes)
+        self._parts.importance.lower()
+        if done is not None:
+            self._settle(*done)
         if Source.MODULE in woken:
             self._awake_until_usec = read_usec() + AWAKE_USEC
             self._parts.standby.take_events()
@@ -124,12 +135,15 @@ class Loop:
         if self._is_calm:  # now and not with the next sample: there may be none until the host is short
             self._parts.flights.expect(standby.first, standby.generation, memory)
         self._beat()
-        self._parts.importance.restore()
 
-    def _decide(self, changes: list[Change]) -> HostMemory:
-        """Look at memory and do what it calls for; what was seen. Adds to `changes` how the victim's end shows."""
+    def _decide(
+        self, memory: HostMemory, now_usec: int, changes: list[Change]
+    ) -> tuple[Snapshot, Decision, Flight | None] | None:
+        """Do what memory calls for; on what that was decided, and who died before. None: the host is calm.
+
+        Adds to `changes` how the victim's end shows.
+        """
         parts, policy, flight = self._parts, self._policy, self._state.flight
-        memory, now_usec = parts.meminfo.read(), read_usec()
         # What can be decided in advance comes first; `decide` then says the same, and why.
         raw = raw_level(policy.host, memory)
         may_fire = kills_at_once(policy, self._state, raw, now_usec)
@@ -140,7 +154,7 @@ class Loop:
             parts.flights.calm_down()
             parts.docket.forget()
             self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
-            return memory
+            return None
         populated = None if flight is None else parts.flights.read_populated(flight.workload.ref)
         if flight is not None and not populated:  # its event may still be on its way, and it is nobody's victim again
             changes += parts.tree.refresh(flight.workload.ref)
@@ -155,6 +169,11 @@ class Loop:
         self._wake_at_usec = decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
+        return snapshot, decision, flight
+
+    def _settle(self, snapshot: Snapshot, decision: Decision, flight: Flight | None) -> None:
+        """What a decision leaves to do: a victim that is gone, words, and the next kill."""
+        parts = self._parts
         if flight is not None and self._state.flight != flight:
             self._land(flight, snapshot)
         for text in decision.says:
@@ -163,7 +182,6 @@ class Loop:
             text = f"{parts.docket.unread} workloads of the same priority were not measured: there was no time"
             parts.journal.write(Severity.NOTICE, text)
         self._make_ready(snapshot, acted=bool(decision.actions))
-        return memory
 
     def _with_candidates(self, state: State, snapshot: Snapshot) -> Snapshot:
         """The snapshot with the first of the order, where a victim is wanted."""

@@ -21,7 +21,6 @@ from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.clock import read_usec
 from cgoom.kernel.memory_info import Answer, ArmedKill, Stats
-from cgoom.kernel.sched import Importance
 from cgoom.kernel.score import put_back_scores, raise_scores, read_scores
 from cgoom.model import (
     PRIORITY_DEFAULT,
@@ -60,18 +59,14 @@ class Standby:
         tree: Tree,
         docket: Docket,
         watch: Watch,
-        importance: Importance,
         ledger: Ledger,
         journal: Journal,
         run_dir: str,
         boot_id: str,
         root_fd: int,
     ) -> None:
-        """`importance` is lowered by `keep`; who calls restores it when the turn is over.
-
-        `root_fd`: the cgroup2 mount, below which the paths of workloads begin.
-        """
-        self._root_fd, self._importance = root_fd, importance
+        """`root_fd`: the cgroup2 mount, below which the paths of workloads begin."""
+        self._root_fd = root_fd
         self._tree, self._docket, self._watch = tree, docket, watch
         self._ledger, self._journal = ledger, journal
         self._run_dir, self._pid = run_dir, os.getpid()
@@ -153,8 +148,6 @@ class Standby:
             self._due_usec = free_until_usec
             return
         self._late_usec = None
-        if level == Level.OK:
-            self._importance.lower()  # it takes as long as there are equals, and there is time
         looked = self._look(level)
         if looked != self._seen:
             self._seen = looked

@@ -63,6 +63,18 @@ class Noted(Unprepared):
         self.said = (level, is_killing)
 
 
+class Rank(Importance):
+    """Whether it is an ordinary process at the moment."""
+
+    is_lowered = False
+
+    def lower(self) -> None:
+        self.is_lowered = True
+
+    def restore(self) -> None:
+        self.is_lowered = False
+
+
 class Known(Docket):
     """Those that the test wants to be chosen from."""
 
@@ -80,7 +92,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     (tmp_path / "run").mkdir(mode=0o700)
     root = open_cgroup(str(tmp_path / "mount"))
     tree, journal = Tree(root, "cgoom.slice", Scope(())), Journal(-1, {})
-    host = Surroundings(tree, "", False)
+    host, rank = Surroundings(tree, "", False), Rank()
     docket = Known(host, Policy())
     ledger = Ledger(History(str(tmp_path / "state")), Stage(str(tmp_path / "run")), journal, "0f", "cgoom daemon")
     yield Parts(
@@ -88,8 +100,8 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         sources=Sources(tree.fd),
         meminfo=Short(),
         docket=docket,
-        flights=Flights(host, docket, cast(Executor, Deeds()), Importance(), ledger, journal),
-        importance=Importance(),
+        flights=Flights(host, docket, cast(Executor, Deeds()), rank, ledger, journal),
+        importance=rank,
         ledger=ledger,
         standby=Noted(),
         journal=journal,
@@ -164,3 +176,33 @@ def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
     end(parts, tmp_path)
     loop.step(frozenset())
     assert (len(history.read_text("ascii").splitlines()) if history.exists() else 0) == written
+
+
+@pytest.mark.usefixtures("victim")
+def test_it_is_ahead_of_everybody_to_look_choose_and_kill_and_for_nothing_else(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(parts.importance, Rank)
+    loop, rank = Loop(parts, Policy()), parts.importance
+    seen: list[tuple[str, bool]] = []
+
+    def watch(owner: type, name: str) -> None:
+        call = getattr(owner, name)
+
+        def noted(*words: object, **named: object) -> object:
+            seen.append((name, rank.is_lowered))
+            loop.ending = len(seen) > 20
+            if name == "tell":
+                end(parts, tmp_path)
+            return call(*words, **named)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for owner, name in ((Tree, "rescan"), (Short, "read"), (Known, "look"), (Deeds, "kill"), (Deeds, "tell")):
+        watch(owner, name)
+    watch(Ledger, "close_entry")
+    watch(Noted, "keep")
+    monkeypatch.setattr(Sources, "wait", lambda *_: frozenset())
+    loop.run()
+    first = [("read", False), ("look", False), ("kill", False), ("tell", True), ("keep", True)]
+    assert seen[:8] == [("rescan", True), *first, ("read", False), ("close_entry", True)]

@@ -20,7 +20,6 @@ from cgoom.daemon.watch import Watch
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.memory_info import ArmedKill
 from cgoom.kernel.proc import read_oom_score_adj, write_oom_score_adj
-from cgoom.kernel.sched import Importance
 from cgoom.kernel.score import Scores
 from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Outcome, Policy, Record, Why, Workload
 from cgoom.observe.tree import Tree
@@ -34,15 +33,6 @@ BOOT = "0f0f"
 MEMORY = HostMemory(1 << 30, 1 << 20, 0, 0)
 
 
-class Noted(Importance):
-    """Whether it was lowered."""
-
-    is_lowered = False
-
-    def lower(self) -> None:
-        self.is_lowered = True
-
-
 class Host:
     """A workload of one process, of which no rule of the policy speaks, and a daemon's preparations."""
 
@@ -51,7 +41,7 @@ class Host:
         self.run_dir.mkdir(mode=0o700)
         self.cgroup = directory / "mount" / "app"
         self.cgroup.mkdir(parents=True)
-        self.root, self.importance = open_cgroup(str(directory / "mount")), Noted()
+        self.root = open_cgroup(str(directory / "mount"))
         self.child = subprocess.Popen(["sleep", "600"])
         self.list_pids(f"{self.child.pid}\n")
         ref = CgroupRef("app", self.cgroup.stat().st_ino)
@@ -77,7 +67,7 @@ class Host:
         docket = Docket(Surroundings(tree, "", False), Policy())
         known = ledger or self.ledger()
         run_dir = str(self.run_dir)
-        return Standby(tree, docket, watch, self.importance, known, self.journal(), run_dir, BOOT, self.root.fd)
+        return Standby(tree, docket, watch, known, self.journal(), run_dir, BOOT, self.root.fd)
 
     def raise_by_an_earlier_one(self) -> None:
         """What a daemon leaves that is killed."""
@@ -109,9 +99,7 @@ def test_whom_the_policy_has_dropped_gets_its_score_back(host: Host) -> None:
     host.raise_by_an_earlier_one()
     standby = host.standby()
     standby.begin(Policy())
-    assert not host.importance.is_lowered
     keep(standby)
-    assert host.importance.is_lowered
     assert host.score() == 300
     assert read_memo(str(host.run_dir), BOOT).raised is None
 
@@ -167,7 +155,6 @@ def test_it_waits_for_a_kill_and_not_for_a_level(host: Host) -> None:
     assert standby.due_usec(Level.KILL, is_killing=False) < now_usec
     standby.keep(Level.KILL, now_usec, now_usec + PATIENCE_USEC, is_killing=False)
     assert host.score() == 300
-    assert not host.importance.is_lowered
 
 
 @pytest.mark.parametrize("resumes", [False, True])
