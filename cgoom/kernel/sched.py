@@ -1,8 +1,12 @@
-"""How the scheduler treats this process: ahead of everybody, or as an ordinary process with the most weight."""
+"""How the scheduler treats this process: ahead of everybody, or as an ordinary process with the most weight.
+
+That weight counts within its scheduler group: its cgroup where the cpu controller is on, else its session (autogroup).
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 # The lowest real-time priority, as lmkd's: ahead of every ordinary process, behind every other real-time one. A host
 # full of hogs otherwise gives the daemon its fair share: beside eleven of them it was measured to be 0.1 s late.
@@ -33,10 +37,13 @@ class Importance:
             self._is_lowered = True
 
     def restore(self) -> None:
-        """Be real-time again after `lower`."""
+        """Be real-time again after `lower`; where that is refused meanwhile, at the next call."""
         if self._is_lowered:
-            _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
-            self._is_lowered = False
+            # With CONFIG_RT_GROUP_SCHED a cgroup whose cpu controller was switched on has no real-time share. An
+            # ordinary daemon is better than none.
+            with suppress(PermissionError):
+                _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
+                self._is_lowered = False
 
 
 def _set(scheduler: int, priority: int) -> None:

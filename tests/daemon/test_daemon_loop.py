@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -178,31 +178,55 @@ def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
     assert (len(history.read_text("ascii").splitlines()) if history.exists() else 0) == written
 
 
-@pytest.mark.usefixtures("victim")
-def test_it_is_ahead_of_everybody_to_look_choose_and_kill_and_for_nothing_else(
-    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert isinstance(parts.importance, Rank)
-    loop, rank = Loop(parts, Policy()), parts.importance
-    seen: list[tuple[str, bool]] = []
+class Ranks:
+    """What is called while the daemon is ahead of everybody (True), or an ordinary process."""
 
-    def watch(owner: type, name: str) -> None:
-        call = getattr(owner, name)
+    def __init__(self, loop: Loop, rank: Importance, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert isinstance(rank, Rank)
+        self.seen: list[tuple[str, bool]] = []
+        self._loop, self._rank, self._monkeypatch = loop, rank, monkeypatch
+        self.watch(Sources, "wait", lambda *_: frozenset())
+        for owner, name in ((Tree, "rescan"), (Known, "look"), (Noted, "keep"), (Deeds, "kill"), (Deeds, "tell")):
+            self.watch(owner, name)
+
+    def watch(self, owner: type, name: str, instead: Callable[..., object] | None = None) -> None:
+        """Note every call; the loop ends when there were enough."""
+        call = instead or getattr(owner, name)
 
         def noted(*words: object, **named: object) -> object:
-            seen.append((name, rank.is_lowered))
-            loop.ending = len(seen) > 20
-            if name == "tell":
-                end(parts, tmp_path)
+            self.seen.append((name, not self._rank.is_lowered))
+            self._loop.ending = len(self.seen) > 20
             return call(*words, **named)
 
-        monkeypatch.setattr(owner, name, noted)
+        self._monkeypatch.setattr(owner, name, noted)
 
-    for owner, name in ((Tree, "rescan"), (Short, "read"), (Known, "look"), (Deeds, "kill"), (Deeds, "tell")):
-        watch(owner, name)
-    watch(Ledger, "close_entry")
-    watch(Noted, "keep")
-    monkeypatch.setattr(Sources, "wait", lambda *_: frozenset())
+
+@pytest.mark.usefixtures("victim")
+def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follows(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(parts, Policy())
+    ranks = Ranks(loop, parts.importance, monkeypatch)
+
+    def die(*_: object) -> int:
+        end(parts, tmp_path)
+        return 1
+
+    ranks.watch(Deeds, "reap", die)
+    ranks.watch(Ledger, "close_entry")
     loop.run()
-    first = [("read", False), ("look", False), ("kill", False), ("tell", True), ("keep", True)]
-    assert seen[:8] == [("rescan", True), *first, ("read", False), ("close_entry", True)]
+    kills = [("wait", True), ("look", True), ("kill", True), ("tell", False), ("reap", False), ("keep", False)]
+    lands = [("wait", True), ("close_entry", False), ("look", False), ("keep", False)]
+    assert ranks.seen[:12] == [("rescan", True), *kills, *lands, ("wait", True)]
+
+
+@pytest.mark.parametrize(("available_bytes", "is_ahead"), [(1 << 30, False), ((1 << 30) // 20 + (1 << 20), True)])
+def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_their_share(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, available_bytes: int, is_ahead: bool
+) -> None:
+    loop = Loop(parts, Policy())
+    ranks = Ranks(loop, parts.importance, monkeypatch)
+    monkeypatch.setattr(Short, "read", lambda _: HostMemory(1 << 30, available_bytes, 0, 0))
+    loop.run()
+    turns = [each for each in ranks.seen if each[0] != "look"]
+    assert turns[:4] == [("rescan", is_ahead), ("wait", True), ("keep", is_ahead), ("wait", True)]
