@@ -1,7 +1,9 @@
 """Everybody who takes part: each once as Debian ships it, and once configured as well as it can be.
 
 `best`: the less important workload first, killed (not asked) as soon as a tenth of the memory is left, and whatever
-the daemon offers to be quicker. Whoever has no word for importance is told by the workloads' names.
+the daemon offers to be quicker. Whoever has no word for importance is told by the workloads' names; of a herd, where
+nobody can be told twenty of them, only who is the least important. To avoid all others was tried: with only those left,
+nohang killed what remained, journald and the measuring program.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ KERNEL_ADJ = Contestant(
 EARLYOOM = Contestant("earlyoom", "as shipped: SIGTERM at 10 %, SIGKILL at 5 %", unit="earlyoom", kill_share=0.05)
 EARLYOOM_BEST = Contestant(
     "earlyoom-best",
-    "SIGKILL at 10 %, prefers one name and avoids the others, no reports",
+    "SIGKILL at 10 %, prefers one name and avoids another, no reports",
     unit="earlyoom",
-    files=unit_change("earlyoom", "/usr/bin/earlyoom -r 0 -m 10,10 -s 10,10 --prefer ^bench-low$ --avoid ^bench-high"),
+    files=unit_change("earlyoom", "/usr/bin/earlyoom -r 0 -m 10,10 -s 10,10 --prefer ^bench-low$ --avoid ^bench-high$"),
 )
 
 NOHANG = Contestant("nohang", "as shipped: SIGTERM at 5 %, SIGKILL at 2 %", unit="nohang", kill_share=0.02)
@@ -39,7 +41,7 @@ _NOHANG_BEST = {
     "max_victim_ancestry_depth": "1",
 }
 _NOHANG_LINES = "".join(f"{name} = {value}\n" for name, value in _NOHANG_BEST.items())
-_NOHANG_RULES = "@BADNESS_ADJ_RE_NAME 1000 /// ^bench-low$\n@BADNESS_ADJ_RE_NAME -1000 /// ^bench-high\n"
+_NOHANG_RULES = "@BADNESS_ADJ_RE_NAME 1000 /// ^bench-low$\n@BADNESS_ADJ_RE_NAME -1000 /// ^bench-high$\n"
 NOHANG_BEST = Contestant(
     "nohang-best",
     "SIGKILL at 10 %, badness by name, looks every 10 to 100 ms",
