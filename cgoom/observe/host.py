@@ -9,10 +9,10 @@ import time
 # Bytes; chosen: large enough for a rate that huge pages and the per-CPU page lists do not dominate, small enough for a
 # host that is short of memory already when the daemon starts.
 PROBE_BYTES = 8 << 20
-# Probes; the fastest counts.
+# Probes; chosen. The fastest counts, since time that was taken from a guest makes a single one slow.
 PROBES = 3
 # Bytes per second; chosen: less than any host's, an emulated guest of two CPUs was measured to have 600 MiB/s and more.
-# A guest whose processors are taken away for a while does not know, and measures too little.
+# Such time may be taken from all of them.
 FILL_LEAST_BYTES_PER_SEC = 512 << 20
 
 
