@@ -135,10 +135,10 @@ def ensure_part(name: str, key: str, revision: str, options: argparse.Namespace)
     if read_key(options) != key:
         print(f"bench: {name}: the sources were changed meanwhile, the result is dropped", file=sys.stderr)
         return 1
-    if not raw.exists() or status not in (0, 1):
+    if raw.exists() and status in (0, 1):  # with a broken run too: it is told in the table
+        keep_part(name, key, revision)
+    else:
         print(f"bench: {name}: the guest ended with status {status}, the result is dropped", file=sys.stderr)
-        return status
-    keep_part(name, key, revision)  # with a broken run too: it is told in the table
     return status
 
 
