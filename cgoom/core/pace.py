@@ -13,6 +13,12 @@ LONGEST_USEC = 1_000_000
 # Microseconds; chosen. The host is short and nobody is left to kill: often enough to see it recover, rare enough to
 # stay cheap. A new workload wakes the daemon by itself.
 HELPLESS_USEC = 100_000
+# Times that what a look took has to pass before the next one, where nobody is dying or to be killed: looks take a
+# quarter of one processor at most, whatever one costs here. Chosen; it changes nothing where a look takes less than a
+# third of SHORTEST_USEC (21 us were measured natively).
+REST_TIMES = 3
+# Microseconds; chosen. A look that was held up, or had thousands of launches to take, does not blind the daemon.
+REST_LONGEST_USEC = 10_000
 
 
 def next_sample_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) -> int:
@@ -22,6 +28,11 @@ def next_sample_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: i
         return HELPLESS_USEC
     distance_bytes = _distance(host.kill if raw == Level.WARN else host.warn, memory)
     return max(SHORTEST_USEC, min(LONGEST_USEC, distance_bytes * USEC_PER_SEC // max(1, fill_bytes_per_sec)))
+
+
+def rest_usec(took_usec: int) -> int:
+    """Microseconds that others have this processor for after a look that took so many; at most REST_LONGEST_USEC."""
+    return min(REST_LONGEST_USEC, REST_TIMES * took_usec)
 
 
 def _distance(threshold: Threshold, memory: HostMemory) -> int:

@@ -10,7 +10,7 @@ from cgoom.act.leftover import remove_leftover
 from cgoom.core.decide import conclude, decide, is_calm, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
-from cgoom.core.pace import SHORTEST_USEC, next_sample_usec
+from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
 from cgoom.daemon.docket import Docket
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger, Seen
@@ -117,6 +117,7 @@ class Loop:
         To look, choose and kill is ahead of everybody. What is left takes as long as there are workloads or processes,
         and others want this processor, too: it is ordinary work where there is time. `run` ends that.
         """
+        begun_usec = read_usec()
         changes = self._parts.tree.drain() if Source.TREE in woken else []
         if self._parts.tree.blind and read_usec() >= self._rescan_at_usec:
             changes += self._parts.tree.rescan()
@@ -140,6 +141,7 @@ class Loop:
         if self._is_calm:  # now and not with the next sample: there may be none until the host is short
             self._parts.flights.expect(standby.first, standby.generation, memory)
         self._beat()
+        self._rest(begun_usec)
 
     def _decide(
         self, memory: HostMemory, now_usec: int, changes: list[Change]
@@ -318,6 +320,12 @@ class Loop:
                 self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
         due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
         self._wake_at_usec = min(self._wake_at_usec, due_usec)
+
+    def _rest(self, begun_usec: int) -> None:
+        """Leave others their share of this processor, where nobody is dying or to be killed."""
+        if self._state.flight is None and self._state.level < Level.KILL:
+            now_usec = read_usec()
+            self._wake_at_usec = max(self._wake_at_usec, now_usec + rest_usec(now_usec - begun_usec))
 
     def _flush(self, now_usec: int) -> None:
         """Let a record wait for the disk when nobody has to be killed, but not for ever."""

@@ -9,19 +9,32 @@ from typing import cast
 
 import pytest
 
-from cgoom.act.execute import Executor
+import cgoom.daemon.loop as loop_module
+from cgoom.act.execute import Answer, Executor
 from cgoom.core.match import Scope
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.notify import Notifier
-from cgoom.daemon.sources import NEVER_USEC, Sources
+from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.daemon.standby import Unprepared
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
-from cgoom.model import Candidate, CgroupRef, HostMemory, Level, MatchRule, Origin, Policy, Why, Workload
+from cgoom.model import (
+    Candidate,
+    CgroupRef,
+    HostMemory,
+    HostPolicy,
+    Level,
+    MatchRule,
+    Origin,
+    Outcome,
+    Policy,
+    Why,
+    Workload,
+)
 from cgoom.observe.tree import Tree
 from cgoom.record.history import FILE_NAME, History
 from cgoom.record.journal import Journal
@@ -230,3 +243,45 @@ def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_t
     loop.run()
     turns = [each for each in ranks.seen if each[0] != "look"]
     assert turns[:4] == [("rescan", is_ahead), ("wait", True), ("keep", is_ahead), ("wait", True)]
+
+
+class Clock:
+    """Time that passes by looking at memory alone; and the loop's first wait after its first turn."""
+
+    def __init__(self, loop: Loop, memory: HostMemory, took_usec: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits: list[int] = []
+        self._loop, self._memory, self._took_usec, self._now_usec = loop, memory, took_usec, 1_000_000
+        monkeypatch.setattr(loop_module, "read_usec", lambda: self._now_usec)
+        monkeypatch.setattr(Short, "read", lambda _: self.look())
+        monkeypatch.setattr(Sources, "wait", lambda _, usec: self.wait(usec))
+
+    def look(self) -> HostMemory:
+        """What takes its time."""
+        self._now_usec += self._took_usec
+        return self._memory
+
+    def wait(self, timeout_usec: int) -> frozenset[Source]:
+        """The second wait is the one that a turn asked for."""
+        self.waits.append(timeout_usec)
+        self._loop.ending = len(self.waits) == 2
+        return frozenset()
+
+
+@pytest.mark.parametrize(("took_usec", "rest_usec"), [(21, 1_000), (2_000, 6_000), (300_000, 10_000)])
+@pytest.mark.parametrize("host", [HostPolicy(), HostPolicy(warn=HostPolicy().kill)])
+def test_others_have_the_processor_for_three_times_what_a_look_took_but_not_for_long(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, host: HostPolicy, took_usec: int, rest_usec: int
+) -> None:
+    loop = Loop(parts, Policy(host=host))
+    clock = Clock(loop, HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0), took_usec, monkeypatch)
+    loop.run()
+    assert clock.waits[1] == rest_usec
+
+
+@pytest.mark.usefixtures("victim")
+def test_nobody_rests_where_the_next_one_is_to_be_killed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(Outcome.GONE, ""))
+    loop = Loop(parts, Policy())
+    clock = Clock(loop, HostMemory(1 << 30, 1 << 20, 0, 0), 2_000, monkeypatch)
+    loop.run()
+    assert clock.waits[1] == 1
