@@ -45,12 +45,13 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         before = _read_counts(turn)
         watch = {placed.name: str(placed.events) for placed in turn.placed}
         trace.clear()
-        with _probe(turn.directory) as stalls, Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS) as sampler:
+        # The probe ends first: what is read afterwards is our own work, and nobody's stall.
+        with Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS) as sampler, _probe(turn.directory) as stalls:
             turn.open_gate()
             died = _wait_for_death(turn, scenario.limit_sec)
-            sent = trace.read()
-            after = _read_counts(turn)
-            alive = [placed.name for placed in turn.placed if placed.process.poll() is None]
+        sent = trace.read()
+        after = _read_counts(turn)
+        alive = [placed.name for placed in turn.placed if placed.process.poll() is None]
         targets = {placed.process.pid: placed.name for placed in turn.placed}
         daemon = turn.service.pids() | {turn.service.pid} if turn.service is not None else frozenset[int]()
         shown = measure(sampler.seen, sent, targets, daemon, line)
