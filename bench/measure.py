@@ -14,6 +14,10 @@ from tests.support.sampler import Sample, Seen
 # Share of the total that has to be there beyond the kill threshold before the host counts as recovered. Chosen: cgoom's
 # own distance between a warning and its end.
 RECOVER_SHARE = 0.02
+# Milliseconds that the measuring program, which is ahead of everybody, was held up. Measured: the emulator stops every
+# processor of the guest for 20 - 80 ms, several times a minute, when its buffer for translations is full (its own
+# `info jit` counts them); the longest time without that was 5 - 17 ms in a run.
+STANDSTILL_MS = 20
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,34 @@ def measure(
         "samples": len(seen.samples),
         "longest_gap_ms": _longest_gap_ms(seen.samples),
     }
+
+
+def measure_stalls(turns: Sequence[tuple[int, int]], samples: Sequence[Sample]) -> dict[str, Any]:
+    """What the probe suffered, in microseconds; `turns`: when each was due (CLOCK_MONOTONIC), and its stall.
+
+    A turn during which the whole guest stood still is nobody's doing: it is counted and left out. `worst_at_usec` is
+    when the worst was due. Where no turn is left there is no time.
+    """
+    stills = [(one.t_usec, other.t_usec) for one, other in pairwise(samples) if _is_standstill(one, other)]
+    felt = [
+        (stall_usec, due_usec)
+        for due_usec, stall_usec in turns
+        if not any(due_usec < ended and begun < due_usec + stall_usec for begun, ended in stills)
+    ]
+    felt.sort()
+    worst_usec, worst_at_usec = felt[-1] if felt else (None, None)
+    return {
+        "turns": len(felt),
+        "left_out": len(turns) - len(felt),
+        "median_usec": felt[len(felt) // 2][0] if felt else None,
+        "p99_usec": felt[len(felt) * 99 // 100][0] if felt else None,
+        "worst_usec": worst_usec,
+        "worst_at_usec": worst_at_usec,
+    }
+
+
+def _is_standstill(one: Sample, other: Sample) -> bool:
+    return other.t_usec - one.t_usec >= STANDSTILL_MS * 1000
 
 
 def name_sender(sent: Sent, daemon: Collection[int]) -> str:

@@ -4,12 +4,13 @@
  *
  *   probe --out FILE
  *
- * Prints `probing` once it runs. At SIGTERM it writes one JSON line to FILE, times in microseconds:
- *   {"turns": N, "median_usec": T, "p99_usec": T, "worst_usec": T, "worst_at_usec": M}
+ * Prints `probing` once it runs. At SIGTERM it writes one JSON line to FILE, every turn in its
+ * order, times in microseconds:
+ *   [[DUE, STALL], ...]
  *
- * A turn's stall is the time from when it was due until its last page was touched; M is when the
- * worst was due (CLOCK_MONOTONIC). Nothing is locked and nothing is real-time: it has to suffer
- * like everybody else. Only its own first faults do not count.
+ * DUE is of CLOCK_MONOTONIC; the stall is the time from then until the turn's last page was
+ * touched. Nothing is locked and nothing is real-time: it has to suffer like everybody else. Only
+ * its own first faults do not count.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -30,9 +31,10 @@
 #define TURNS_MOST 60000
 
 static volatile sig_atomic_t ended;
-static uint32_t stalls_usec[TURNS_MOST];
-static uint32_t worst_usec;
-static int64_t worst_at_usec;
+static struct {
+	int64_t due_usec;
+	int64_t stall_usec;
+} turns[TURNS_MOST];
 
 static void end(int signo)
 {
@@ -55,13 +57,6 @@ static void sleep_until(int64_t usec)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
 }
 
-static int compare(const void *one, const void *other)
-{
-	uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
-
-	return (a > b) - (a < b);
-}
-
 static void touch(volatile unsigned char *area, unsigned long page)
 {
 	for (unsigned long at = 0; at < WORKING_SET; at += page)
@@ -70,25 +65,21 @@ static void touch(volatile unsigned char *area, unsigned long page)
 
 static unsigned long probe(volatile unsigned char *area, unsigned long page)
 {
-	unsigned long turns = 0;
+	unsigned long count = 0;
 	int64_t due = now_usec();
 
-	while (!ended && turns < TURNS_MOST) {
+	while (!ended && count < TURNS_MOST) {
 		int64_t now;
 
 		touch(area, page);
 		now = now_usec();
-		stalls_usec[turns] = (uint32_t)(now - due);
-		if (stalls_usec[turns] > worst_usec) {
-			worst_usec = stalls_usec[turns];
-			worst_at_usec = due;
-		}
-		turns++;
+		turns[count].due_usec = due;
+		turns[count++].stall_usec = now - due;
 		/* What was missed is missed: a late turn is one stall, not a queue of them. */
 		due = due + TURN_USEC > now ? due + TURN_USEC : now;
 		sleep_until(due);
 	}
-	return turns;
+	return count;
 }
 
 int main(int argc, char **argv)
@@ -96,7 +87,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"out", required_argument, NULL, 'o'}, {0}};
 	struct sigaction action = {.sa_handler = end};
 	const char *path = NULL;
-	unsigned long turns, page;
+	unsigned long count, page;
 	void *area;
 	FILE *out;
 	int option;
@@ -118,18 +109,16 @@ int main(int argc, char **argv)
 	touch(area, page);
 	puts("probing");
 	fflush(stdout);
-	turns = probe(area, page);
-	qsort(stalls_usec, turns, sizeof(*stalls_usec), compare);
+	count = probe(area, page);
 	out = fopen(path, "we");
-	if (!out || !turns) {
+	if (!out || !count) {
 		perror("probe: out");
 		return 1;
 	}
-	fprintf(out,
-		"{\"turns\": %lu, \"median_usec\": %u, \"p99_usec\": %u, \"worst_usec\": %u, "
-		"\"worst_at_usec\": %" PRId64 "}\n",
-		turns, stalls_usec[turns / 2], stalls_usec[turns * 99 / 100], worst_usec,
-		worst_at_usec);
+	for (unsigned long at = 0; at < count; at++)
+		fprintf(out, "%s[%" PRId64 ", %" PRId64 "]", at ? ", " : "[", turns[at].due_usec,
+			turns[at].stall_usec);
+	fputs("]\n", out);
 	if (fclose(out)) {
 		perror("probe: out");
 		return 1;

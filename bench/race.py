@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.contestant import Contestant
 from bench.host import read_kib, read_pressure, wait_for_calm
-from bench.measure import Line, measure
+from bench.measure import Line, measure, measure_stalls
 from bench.scenario import Scenario, fit
 from bench.stage import Turn
 from bench.trace import Trace
@@ -46,7 +46,7 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         watch = {placed.name: str(placed.events) for placed in turn.placed}
         trace.clear()
         # The probe ends first: what is read afterwards is our own work, and nobody's stall.
-        with Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS) as sampler, _probe(turn.directory) as stalls:
+        with Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS) as sampler, _probe(turn.directory) as turns:
             turn.open_gate()
             died = _wait_for_death(turn, scenario.limit_sec)
         sent = trace.read()
@@ -57,8 +57,9 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         shown = measure(sampler.seen, sent, targets, daemon, line)
         if turn.service is not None and shown["by"] != "daemon":
             shown["log"] = turn.service.log(LOG_LINES)
+    stalls = measure_stalls(turns, sampler.seen.samples)
     worst_at_usec, crossed_usec = stalls.pop("worst_at_usec"), shown.pop("crossed_usec")
-    if crossed_usec is not None:
+    if None not in (worst_at_usec, crossed_usec):
         stalls["worst_at_ms"] = round((worst_at_usec - crossed_usec) / 1000)
     shown |= {f"probe_{name}": value for name, value in stalls.items()} | _subtract(after, before)
     return shown | {"died": died, "alive": alive, "kill_share": contestant.kill_share}
@@ -106,18 +107,18 @@ def _wait_for_death(turn: Turn, limit_sec: float) -> bool:
 
 
 @contextlib.contextmanager
-def _probe(directory: Path) -> Iterator[dict[str, int]]:
-    """The latency probe (probe.c) beside the run; what it suffered is there afterwards."""
-    stalls: dict[str, int] = {}
+def _probe(directory: Path) -> Iterator[list[tuple[int, int]]]:
+    """The latency probe (probe.c) beside the run; its turns are there afterwards."""
+    turns: list[tuple[int, int]] = []
     out = directory / "probe.json"
     program = build_program("probe", HERE)
     with subprocess.Popen([program, "--out", str(out)], stdout=subprocess.PIPE, text=True) as probe:
         try:
             assert probe.stdout is not None
             assert probe.stdout.readline() == "probing\n", "the probe did not start"
-            yield stalls
+            yield turns
             probe.send_signal(signal.SIGTERM)
             probe.wait(PROBE_LIMIT)
-            stalls |= json.loads(out.read_text(encoding="ascii"))
+            turns += map(tuple, json.loads(out.read_text(encoding="ascii")))
         finally:
             probe.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.contestants import CONTESTANTS
+from bench.measure import STANDSTILL_MS
 from bench.scenario import SCENARIOS
 from bench.summary import Fields, Row, Spread
 
@@ -54,6 +55,7 @@ _COLUMNS: dict[str, Cell] = {
     "probe worst, ms": _field("probe_worst_usec", _USEC_PER_MSEC),
     "at, ms from the crossing": _field("probe_worst_at_ms"),
     "probe p99, ms": _field("probe_p99_usec", _USEC_PER_MSEC, 1),
+    "turns left out": _field("probe_left_out"),
     "PSI some / full, ms": _median("psi_some_usec", "psi_full_usec", divisor=_USEC_PER_MSEC),
     "daemon CPU, ms": _field("daemon_usec", _USEC_PER_MSEC),
     "longest gap, ms": _field("longest_gap_ms"),
@@ -81,7 +83,8 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
         "least important workload was the first to get SIGKILL; who sent it was read from the kernel's tracepoints.",
         "The longest gap is how long the measuring program, locked and real-time, was kept from its looks every 2 ms:",
         "where it is long, the host had other work than this guest, and what was taken beyond the line tells more than",
-        "the times.",
+        f"the times. Where it was {STANDSTILL_MS} ms or more, the probe's turns meanwhile are left out: the emulator",
+        "stops the whole guest that long when its buffer for translations is full. `-`: measured when they counted.",
         "",
         *render_rows([[*_COLUMNS, f"kill, times {REFERENCE}"], *(_render_row(row, rows) for row in rows)]),
         "",

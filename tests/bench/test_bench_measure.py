@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bench.measure import Line, measure, name_sender
+import pytest
+
+from bench.measure import STANDSTILL_MS, Line, measure, measure_stalls, name_sender
 from bench.trace import Sent
 from tests.support.sampler import Sample, Seen
 
@@ -53,3 +55,37 @@ def test_nobody_died() -> None:
 
 def test_the_kernel_is_named_whoever_was_running() -> None:
     assert name_sender(kill(0, 34, by_kernel=True), DAEMON) == "kernel"
+
+
+def turns(*stalls_usec: int) -> list[tuple[int, int]]:
+    """One turn every 10 ms."""
+    return [(10_000 * at, stall_usec) for at, stall_usec in enumerate(stalls_usec)]
+
+
+def test_the_worst_stall_is_told_with_its_time() -> None:
+    looks = samples(*[300] * 1000)
+    shown = measure_stalls(turns(*range(1, 100), 7_000), looks)
+    assert shown == {
+        "turns": 100,
+        "left_out": 0,
+        "median_usec": 51,
+        "p99_usec": 7_000,
+        "worst_usec": 7_000,
+        "worst_at_usec": 990_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("gap_usec", "left_out", "worst_usec"),
+    [(STANDSTILL_MS * 1000, 1, 3_000), (STANDSTILL_MS * 1000 - 1, 0, 25_000)],
+)
+def test_a_turn_counts_where_the_measuring_program_was_on_time(gap_usec: int, left_out: int, worst_usec: int) -> None:
+    """The gap begins and ends in the second turn."""
+    looks = [Sample(t_usec, 300, 0) for t_usec in (0, 4_000, 11_000, 11_000 + gap_usec, 35_000, 40_000)]
+    shown = measure_stalls([(0, 3_000), (10_000, 25_000), (35_000, 2_000)], looks)
+    assert (shown["left_out"], shown["worst_usec"]) == (left_out, worst_usec)
+
+
+def test_a_probe_that_stood_still_throughout_has_no_times() -> None:
+    shown = measure_stalls(turns(30_000), [Sample(0, 300, 0), Sample(40_000, 300, 0)])
+    assert (shown["turns"], shown["left_out"], shown["worst_usec"], shown["worst_at_usec"]) == (0, 1, None, None)
