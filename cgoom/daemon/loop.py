@@ -322,8 +322,8 @@ class Loop:
         self._wake_at_usec = min(self._wake_at_usec, due_usec)
 
     def _rest(self, begun_usec: int) -> None:
-        """Leave others their share of this processor, where nobody is dying or to be killed."""
-        if self._state.flight is None and self._state.level < Level.KILL:
+        """Leave others their share of this processor while the host is not short."""
+        if self._is_calm:
             now_usec = read_usec()
             self._wake_at_usec = max(self._wake_at_usec, now_usec + rest_usec(now_usec - begun_usec))
 

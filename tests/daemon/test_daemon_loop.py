@@ -27,6 +27,7 @@ from cgoom.model import (
     CgroupRef,
     HostMemory,
     HostPolicy,
+    Ladder,
     Level,
     MatchRule,
     Origin,
@@ -245,6 +246,10 @@ def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_t
     assert turns[:4] == [("rescan", is_ahead), ("wait", True), ("keep", is_ahead), ("wait", True)]
 
 
+# Just above the kill threshold.
+CLOSE = HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0)
+
+
 class Clock:
     """Time that passes by looking at memory alone; and the loop's first wait after its first turn."""
 
@@ -268,20 +273,23 @@ class Clock:
 
 
 @pytest.mark.parametrize(("took_usec", "rest_usec"), [(21, 1_000), (2_000, 6_000), (300_000, 10_000)])
-@pytest.mark.parametrize("host", [HostPolicy(), HostPolicy(warn=HostPolicy().kill)])
 def test_others_have_the_processor_for_three_times_what_a_look_took_but_not_for_long(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, host: HostPolicy, took_usec: int, rest_usec: int
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, took_usec: int, rest_usec: int
 ) -> None:
-    loop = Loop(parts, Policy(host=host))
-    clock = Clock(loop, HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0), took_usec, monkeypatch)
+    loop = Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill)))
+    clock = Clock(loop, CLOSE, took_usec, monkeypatch)
     loop.run()
     assert clock.waits[1] == rest_usec
 
 
 @pytest.mark.usefixtures("victim")
-def test_nobody_rests_where_the_next_one_is_to_be_killed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("memory", "wait_usec"), [(CLOSE, 1_000), (HostMemory(1 << 30, 1 << 20, 0, 0), 1)])
+def test_nobody_rests_while_the_host_is_short(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, wait_usec: int
+) -> None:
+    """At the warning just above the kill threshold, and where the first victim was gone and the next one is due."""
     monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(Outcome.GONE, ""))
-    loop = Loop(parts, Policy())
-    clock = Clock(loop, HostMemory(1 << 30, 1 << 20, 0, 0), 2_000, monkeypatch)
+    loop = Loop(parts, Policy(ladder=Ladder(warn=())))
+    clock = Clock(loop, memory, 2_000, monkeypatch)
     loop.run()
-    assert clock.waits[1] == 1
+    assert clock.waits[1] == wait_usec
