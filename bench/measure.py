@@ -78,8 +78,8 @@ def measure(
 def measure_stalls(turns: Sequence[tuple[int, int]], samples: Sequence[Sample]) -> dict[str, Any]:
     """What the probe suffered, in microseconds; `turns`: when each was due (CLOCK_MONOTONIC), and its stall.
 
-    A turn during which the whole guest stood still is nobody's doing: it is counted and left out. `worst_at_usec` is
-    when the worst was due. Where no turn is left there is no time.
+    That the whole guest stood still is nobody's doing: a turn during which it did, if only for a part of it, is counted
+    and left out. `worst_at_usec` is when the worst was due. Where no turn is left there is no time.
     """
     stills = [(one.t_usec, other.t_usec) for one, other in pairwise(samples) if _is_standstill(one, other)]
     felt = [

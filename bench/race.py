@@ -34,6 +34,7 @@ LOG_LINES = 8
 
 def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[str, Any]:
     """What one run showed: the fields of `measure`, and what it cost. Raises AssertionError when it cannot be made."""
+    build_program("probe", HERE)  # before anything is measured: the first run of a boot compiles it
     with Turn(contestant) as turn:
         line = Line(read_kib("MemTotal"), read_kib("SwapTotal"), contestant.kill_share)
         line_kib = int(line.total_kib * line.share)

@@ -13,11 +13,11 @@ LONGEST_USEC = 1_000_000
 # Microseconds; chosen. The host is short and nobody is left to kill: often enough to see it recover, rare enough to
 # stay cheap. A new workload wakes the daemon by itself.
 HELPLESS_USEC = 100_000
-# Times that what a look took has to pass before the next one, while the host is not short: looks take a quarter of one
-# processor at most, whatever one costs here. Chosen; it changes nothing where a look takes less than a third of
-# SHORTEST_USEC (21 us were measured natively).
+# Times that what a look took has to pass before the next one, while the host is not short: looks that a timer asks for
+# take a quarter of one processor. Chosen; it changes nothing where a look takes less than a third of SHORTEST_USEC
+# (21 us were measured natively). Where it takes longer, the next one may be that much later than the rate asks for.
 REST_TIMES = 3
-# Microseconds; chosen. A look that was held up, or had thousands of launches to take, does not blind the daemon.
+# Microseconds; chosen. A look that was held up, or had thousands of launches to take, blinds the daemon no longer.
 REST_LONGEST_USEC = 10_000
 
 
