@@ -34,7 +34,7 @@ LOG_LINES = 8
 
 def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[str, Any]:
     """What one run showed: the fields of `measure`, and what it cost. Raises AssertionError when it cannot be made."""
-    build_program("probe", HERE)  # before anything is measured: the first run of a boot compiles it
+    probe = build_program("probe", HERE)  # as the sampler before anything is measured: a boot's first run compiles them
     with Turn(contestant) as turn:
         line = Line(read_kib("MemTotal"), read_kib("SwapTotal"), contestant.kill_share)
         line_kib = int(line.total_kib * line.share)
@@ -42,12 +42,13 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
             _fill_page_cache()
         wait_for_calm()  # what the last run took may still be on its way back
         turn.place(fit(scenario, read_kib("MemAvailable"), read_kib("SwapFree"), line_kib))
+        watch = {placed.name: str(placed.events) for placed in turn.placed}
+        sampler = Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS)
         wait_for_calm()
         before = _read_counts(turn)
-        watch = {placed.name: str(placed.events) for placed in turn.placed}
         trace.clear()
         # The probe ends first: what is read afterwards is our own work, and nobody's stall.
-        with Sampler(turn.directory, watch=watch, interval_ms=INTERVAL_MS) as sampler, _probe(turn.directory) as turns:
+        with sampler, _probing(probe, turn.directory) as turns:
             turn.open_gate()
             died = _wait_for_death(turn, scenario.limit_sec)
         sent = trace.read()
@@ -108,11 +109,10 @@ def _wait_for_death(turn: Turn, limit_sec: float) -> bool:
 
 
 @contextlib.contextmanager
-def _probe(directory: Path) -> Iterator[list[tuple[int, int]]]:
-    """The latency probe (probe.c) beside the run; its turns are there afterwards."""
+def _probing(program: str, directory: Path) -> Iterator[list[tuple[int, int]]]:
+    """The latency probe (probe.c, compiled) beside the run; its turns are there afterwards."""
     turns: list[tuple[int, int]] = []
     out = directory / "probe.json"
-    program = build_program("probe", HERE)
     with subprocess.Popen([program, "--out", str(out)], stdout=subprocess.PIPE, text=True) as probe:
         try:
             assert probe.stdout is not None

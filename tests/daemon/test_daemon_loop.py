@@ -42,6 +42,8 @@ from cgoom.record.journal import Journal
 from cgoom.record.stage import SLOTS, Stage
 from tests.daemon.world import Deeds
 
+# Just above the kill threshold.
+CLOSE = HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0)
 GONE = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
 CONTROLS = {
     "cgroup.events": "populated 1\nfrozen 0\n",
@@ -234,20 +236,16 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
     assert ranks.seen[:12] == [("rescan", True), *kills, *lands, ("wait", True)]
 
 
-@pytest.mark.parametrize(("available_bytes", "is_ahead"), [(1 << 30, False), ((1 << 30) // 20 + (1 << 20), True)])
+@pytest.mark.parametrize(("memory", "is_ahead"), [(HostMemory(1 << 30, 1 << 30, 0, 0), False), (CLOSE, True)])
 def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_their_share(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, available_bytes: int, is_ahead: bool
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, is_ahead: bool
 ) -> None:
     loop = Loop(parts, Policy())
     ranks = Ranks(loop, parts.importance, monkeypatch)
-    monkeypatch.setattr(Short, "read", lambda _: HostMemory(1 << 30, available_bytes, 0, 0))
+    monkeypatch.setattr(Short, "read", lambda _: memory)
     loop.run()
     turns = [each for each in ranks.seen if each[0] != "look"]
     assert turns[:4] == [("rescan", is_ahead), ("wait", True), ("keep", is_ahead), ("wait", True)]
-
-
-# Just above the kill threshold.
-CLOSE = HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0)
 
 
 class Clock:
