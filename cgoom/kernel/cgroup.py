@@ -141,12 +141,12 @@ class Cgroup:
         So are paths of more than 4095 bytes. A threaded cgroup lists nothing: its processes stand in the one above it.
         """
         pids = self.read_procs()
-        paths = self.child_names()
+        paths = list(self.children())
         while paths:
             path = paths.pop()
             try:
                 with _open_below(self.fd, path, self._join(path)) as child:
-                    paths.extend(f"{path}/{name}" for name in child.child_names())
+                    paths.extend(f"{path}/{name}" for name in child.children())
                     pids.extend(child.read_procs())
             except KernelError as error:
                 if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _UNLISTED:
@@ -186,15 +186,15 @@ class Cgroup:
         with kernel_errors(path):
             os.rmdir(name, dir_fd=self.fd)
 
-    def child_names(self) -> list[str]:
-        """Names of the children, in no order; bytes that are not UTF-8 are surrogates."""
+    def children(self) -> dict[str, int]:
+        """Name and cgroup id of each child, in no order; bytes that are not UTF-8 are surrogates."""
         with kernel_errors(self.path):
             with os.scandir(self.fd) as listing:
                 entries = list(listing)
             # readdir(3) shows a removed directory as one without any entry, not even control files.
             if not entries and _is_removed(self.fd):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return {entry.name: entry.inode() for entry in entries if entry.is_dir(follow_symlinks=False)}
 
     def _join(self, name: str) -> str:
         return f"{self.path}/{name}" if self.path else name

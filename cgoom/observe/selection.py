@@ -78,7 +78,7 @@ def child_path(parent: str, name: str) -> str:
 def _open_children(root: Cgroup, parent: str) -> Iterator[Cgroup]:
     try:
         with open_cgroup(root.fd, parent) as held:
-            names = held.child_names()
+            names = held.children()
     except GoneError:
         return
     for name in names:

@@ -265,7 +265,7 @@ class Tree:
                 if wd is not None:
                     self._parents[wd] = path
                     self._watched.add(path)
-                names = cgroup.child_names()
+                names = cgroup.children()
         except GoneError:
             return []
         except CgoomError:

@@ -233,7 +233,7 @@ def _remove_below(cgroup: Cgroup, depth: int = 0) -> None:
     """Remove every cgroup below `cgroup`; none of them has a process. Raises KernelError."""
     if depth == _DEPTH_LIMIT:
         raise KernelError(f"{cgroup.path}: nested too deep", "remove what is below it with rmdir")
-    for name in cgroup.child_names():
+    for name in cgroup.children():
         with suppress(GoneError):
             with cgroup.open_child(name) as child:
                 _remove_below(child, depth + 1)

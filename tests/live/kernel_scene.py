@@ -28,7 +28,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 def remove_tree(parent: Cgroup, name: str) -> None:
     """Remove it with everything below; nothing lives there any more."""
     with parent.open_child(name) as doomed:
-        for child in doomed.child_names():
+        for child in doomed.children():
             remove_tree(doomed, child)
     parent.remove_child(name)
 

@@ -24,7 +24,7 @@ def test_a_crowd_grows_and_its_first_are_the_least_important() -> None:
         for first, count in ((0, 3), (3, 5)):
             command = [program, "--parent", str(path), "--first", str(first), "--count", str(count), "--lowest", "2"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=30)
-        assert sorted(parent.child_names()) == [f"crowd-{number}.scope" for number in range(5)]
+        assert sorted(parent.children()) == [f"crowd-{number}.scope" for number in range(5)]
         priorities = []
         for number in range(5):
             with parent.open_child(f"crowd-{number}.scope") as scope:

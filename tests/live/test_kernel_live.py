@@ -140,7 +140,7 @@ def test_a_held_cgroup_that_is_removed(cgroup: Cgroup) -> None:
             held.read_populated,
             held.read_procs,
             held.read_procs_recursive,
-            held.child_names,
+            held.children,
             held.write_kill,
             lambda: held.make_child("b"),
         ):
