@@ -16,7 +16,8 @@ from cgoom.core.explain import CONSIDERED_LIMIT, explain
 from cgoom.core.rank import rank
 from cgoom.kernel.clock import read_usec
 from cgoom.model import Candidate, CgroupRef, Considered, Policy, TieBreak, Usage
-from cgoom.observe.tree import Member, Tree
+from cgoom.observe.member import Member
+from cgoom.observe.tree import Tree
 from cgoom.observe.usage import read_usage
 
 _BY_SIZE = frozenset({TieBreak.LARGEST, TieBreak.SMALLEST})

@@ -37,7 +37,7 @@ from cgoom.model import (
     Why,
     Workload,
 )
-from cgoom.observe.tree import Member
+from cgoom.observe.member import Member
 from cgoom.observe.usage import read_usage
 from cgoom.record.journal import Journal, Severity
 from cgoom.record.verdict import render_verdict

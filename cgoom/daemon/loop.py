@@ -6,39 +6,34 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cgoom.act.leftover import remove_leftover
 from cgoom.core.decide import conclude, decide, is_calm, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
 from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
 from cgoom.daemon.docket import Docket
 from cgoom.daemon.flight import Flights
-from cgoom.daemon.ledger import Ledger, Seen
+from cgoom.daemon.follow import Follower
+from cgoom.daemon.ledger import Ledger
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.reload import Reloads
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.daemon.standby import Standby, Unprepared
-from cgoom.errors import CgoomError
-from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.clock import read_usec
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Action,
-    Candidate,
     Decision,
     Flight,
     HostMemory,
     Level,
-    Origin,
     Outcome,
     Policy,
     Record,
     Snapshot,
     State,
-    Why,
 )
-from cgoom.observe.tree import Change, ChangeKind, Tree
+from cgoom.observe.tree import Change, Tree
 from cgoom.record.journal import Journal, Severity
 
 # Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
@@ -82,6 +77,7 @@ class Loop:
     def __init__(self, parts: Parts, policy: Policy) -> None:
         self._parts, self._policy = parts, policy
         self._state = State()
+        self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._wake_at_usec = self._awake_until_usec = 0
         self._beat_at_usec = 0
@@ -242,34 +238,9 @@ class Loop:
         return flight is not None
 
     def _take_changes(self, changes: list[Change]) -> None:
-        for change in changes:
-            if change.kind == ChangeKind.KERNEL_KILL:
-                self._record_kernel_kill(change)
-            elif change.kind == ChangeKind.ENDED:
-                self._state = replace(self._state, stuck=self._state.stuck - {change.workload.ref})
-            else:
-                self._sweep(change)
-
-    def _record_kernel_kill(self, change: Change) -> None:
-        """The kernel was quicker, or the workload met its own limit: it is told like our own decisions."""
-        parts = self._parts
-        if not change.own_limit and parts.standby.has_killed(change.workload.ref):
-            return  # the module had the kernel do it, and that is told
-        seen = Seen(self._state.level, parts.meminfo.read(), len(parts.tree))
-        limit = "killed by the kernel at its own memory.max"
-        why = Why(limit if change.own_limit else "killed by the kernel, out of memory", "the kernel chose")
-        record = parts.ledger.draft(seen, Candidate(change.workload), why, "kernel-oom")
-        parts.ledger.append(replace(record, outcome=Outcome.DONE, note=""))
-
-    def _sweep(self, change: Change) -> None:
-        member = self._parts.tree.find(change.workload.ref)
-        if member is None or member.populated or change.workload.origin != Origin.LAUNCHED:
-            return
-        try:
-            with open_cgroup(self._parts.root_fd, change.workload.ref.path.rpartition("/")[0]) as parent:
-                remove_leftover(parent, member.cgroup, member.workload.name)
-        except CgoomError:
-            return  # the slice is gone, and with it what was to be removed
+        ended = self._follower.take(changes, self._state.level)
+        if ended:
+            self._state = replace(self._state, stuck=self._state.stuck - ended)
 
     def _take_signals(self) -> None:
         signos = self._parts.sources.drain_signals()

@@ -8,13 +8,14 @@ kernel sends for these files since Linux 4.6). A lost event (queue overflow, no 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MODIFY, IN_Q_OVERFLOW, Event, Inotify
 from cgoom.model import CgroupRef, Workload
+from cgoom.observe.member import Member, Ranks
 from cgoom.observe.selection import Matcher, child_path, is_parent, read_workload
 
 
@@ -36,17 +37,6 @@ class Change:
     own_limit: bool = False
 
 
-@dataclass(slots=True)
-class Member:
-    """A workload in the view, its cgroup held open."""
-
-    cgroup: Cgroup
-    workload: Workload
-    populated: bool
-    memory_events: dict[str, int]
-    watches: dict[str, int] = field(default_factory=dict)  # control file -> watch
-
-
 class Tree:
     """Every workload of the host, kept up to date by `drain()`."""
 
@@ -54,11 +44,10 @@ class Tree:
         self._root, self._slice_name, self._scope = root, slice_name, scope
         self._inotify = Inotify()
         self._members: dict[str, Member] = {}
-        self._ranks: dict[int, dict[str, Member]] = {}  # priority -> path -> member
+        self._ranks = Ranks()
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
         self._parents: dict[int, str] = {}  # watch of a directory -> its path
         self._watched: set[str] = set()  # the same paths
-        self._shielding: dict[str, int] = {}  # path -> how many protected workloads are below it
         self.blind = False  # not everything could be watched: rescan before a decision
         self.generation = 0  # another one: who may be chosen, or in which order, may have changed
 
@@ -72,17 +61,17 @@ class Tree:
 
     def members(self) -> Iterator[Member]:
         """Every workload, the largest priority number first; among equals in no particular order."""
-        for priority in sorted(self._ranks, reverse=True):
-            yield from self._ranks[priority].values()
+        for equals in self.equals():
+            yield from equals
 
     def equals(self) -> Iterator[list[Member]]:
         """The workloads of each priority, the largest number first."""
-        for priority in sorted(self._ranks, reverse=True):
-            yield list(self._ranks[priority].values())
+        for priority in sorted(self._ranks.priorities(), reverse=True):
+            yield self._ranks.equals(priority)
 
     def shields(self, path: str) -> bool:
         """Whether a protected workload is somewhere below this cgroup."""
-        return path in self._shielding
+        return self._ranks.shields(path)
 
     def find(self, ref: CgroupRef) -> Member | None:
         """The member of this identity; None when it is gone or another cgroup has taken its path."""
@@ -163,9 +152,10 @@ class Tree:
             if workload is None:
                 return changes + self._forget(path)
             if known.workload != workload:
-                self._unrank(known)
+                self.generation += 1
+                self._ranks.remove(known)
                 known.workload = workload
-                self._rank(known)
+                self._ranks.add(known)
             self._arm(known)
             changes += self._refresh(path)
         elif workload is None:
@@ -178,7 +168,8 @@ class Tree:
         path = cgroup.ref.path
         member = Member(cgroup, workload, True, {})
         self._members[path] = member
-        self._rank(member)
+        self.generation += 1
+        self._ranks.add(member)
         self._arm(member)
         try:
             member.memory_events = cgroup.read_memory_events()
@@ -228,31 +219,13 @@ class Tree:
         member = self._members.pop(path, None)
         if member is None:
             return []
-        self._unrank(member)
+        self.generation += 1
+        self._ranks.remove(member)
         for wd in member.watches.values():
             self._inotify.remove(wd)
             del self._files[wd]
         member.cgroup.close()
         return [Change(ChangeKind.ENDED, member.workload)]
-
-    def _rank(self, member: Member) -> None:
-        self.generation += 1
-        self._ranks.setdefault(member.workload.priority, {})[member.workload.ref.path] = member
-        if member.workload.protect:
-            for above in _ancestors(member.workload.ref.path):
-                self._shielding[above] = self._shielding.get(above, 0) + 1
-
-    def _unrank(self, member: Member) -> None:
-        self.generation += 1
-        if member.workload.protect:
-            for above in _ancestors(member.workload.ref.path):
-                self._shielding[above] -= 1
-                if not self._shielding[above]:
-                    del self._shielding[above]
-        equals = self._ranks[member.workload.priority]
-        del equals[member.workload.ref.path]
-        if not equals:
-            del self._ranks[member.workload.priority]
 
     def _watch_parent(self, path: str) -> list[str]:
         """Watch a directory first and list it afterwards, so that nothing appears unseen in between.
@@ -282,10 +255,3 @@ class Tree:
         except CgoomError:
             self.blind = True
             return None
-
-
-def _ancestors(path: str) -> Iterator[str]:
-    """The paths above, the nearest first, without the mount itself."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path

@@ -10,7 +10,7 @@ import pytest
 from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
 from cgoom.model import Candidate, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
-from cgoom.observe.tree import Member
+from cgoom.observe.member import Member
 from cgoom.record.stage import SLOTS, Stage
 from tests.daemon.world import PROVISIONAL, World
 

@@ -2,134 +2,33 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 import cgoom.daemon.loop as loop_module
-from cgoom.act.execute import Answer, Executor
-from cgoom.core.match import Scope
-from cgoom.daemon.docket import Docket, Surroundings
-from cgoom.daemon.flight import Flights
+from cgoom.act.execute import Answer
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.loop import Loop, Parts
-from cgoom.daemon.notify import Notifier
-from cgoom.daemon.sources import NEVER_USEC, Source, Sources
-from cgoom.daemon.standby import Unprepared
-from cgoom.kernel.cgroup import open_cgroup
-from cgoom.kernel.meminfo import MemInfo
+from cgoom.daemon.sources import Source, Sources
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Candidate,
-    CgroupRef,
     HostMemory,
     HostPolicy,
     Ladder,
     Level,
-    MatchRule,
-    Origin,
     Outcome,
     Policy,
     Why,
     Workload,
 )
 from cgoom.observe.tree import Tree
-from cgoom.record.history import FILE_NAME, History
-from cgoom.record.journal import Journal
-from cgoom.record.stage import SLOTS, Stage
+from cgoom.record.history import FILE_NAME
+from cgoom.record.stage import SLOTS
+from tests.daemon.loop_world import CLOSE, GONE, Known, Noted, Rank, Short
 from tests.daemon.world import Deeds
-
-# Just above the kill threshold.
-CLOSE = HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0)
-GONE = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
-CONTROLS = {
-    "cgroup.events": "populated 1\nfrozen 0\n",
-    "cgroup.kill": "",
-    "cgroup.procs": "",
-    "memory.events": "oom 0\noom_kill 0\n",
-    "memory.stat": "anon 4096\n",
-    "memory.current": "4096\n",
-    "memory.swap.current": "0\n",
-}
-
-
-class Short(MemInfo):
-    """A host at level KILL."""
-
-    def __init__(self) -> None:
-        pass
-
-    def read(self) -> HostMemory:
-        return HostMemory(1 << 30, 1 << 20, 0, 0)
-
-
-class Noted(Unprepared):
-    """What the loop says of the moment, the last time."""
-
-    said: tuple[Level, bool] | None = None
-
-    def due_usec(self, level: Level, *, is_killing: bool) -> int:
-        assert self.said == (level, is_killing)
-        return NEVER_USEC
-
-    def keep(self, level: Level, now_usec: int, free_until_usec: int, *, is_killing: bool) -> None:
-        self.said = (level, is_killing)
-
-
-class Rank(Importance):
-    """Whether it is an ordinary process at the moment."""
-
-    is_lowered = False
-
-    def lower(self) -> None:
-        self.is_lowered = True
-
-    def restore(self) -> None:
-        self.is_lowered = False
-
-
-class Known(Docket):
-    """Those that the test wants to be chosen from."""
-
-    found: tuple[Candidate, ...] = ()
-
-    def look(self, stuck: frozenset[CgroupRef], now_usec: int, *, urgent: bool) -> tuple[Candidate, ...]:
-        return self.found
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    """A daemon over an empty directory, on a host that is short."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # a daemon's Sources block what they read
-    (tmp_path / "mount").mkdir()
-    (tmp_path / "run").mkdir(mode=0o700)
-    root = open_cgroup(str(tmp_path / "mount"))
-    tree, journal = Tree(root, "cgoom.slice", Scope(())), Journal(-1, {})
-    host, rank = Surroundings(tree, "", False), Rank()
-    docket = Known(host, Policy())
-    ledger = Ledger(History(str(tmp_path / "state")), Stage(str(tmp_path / "run")), journal, "0f", "cgoom daemon")
-    yield Parts(
-        tree=tree,
-        sources=Sources(tree.fd),
-        meminfo=Short(),
-        docket=docket,
-        flights=Flights(host, docket, cast(Executor, Deeds()), rank, ledger, journal),
-        importance=rank,
-        ledger=ledger,
-        standby=Noted(),
-        journal=journal,
-        notifier=Notifier(),
-        publish=lambda _: None,
-        root_fd=root.fd,
-        fill_bytes_per_sec=1 << 30,
-        policy_path="",
-    )
-    tree.close()
-    root.close()
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @pytest.mark.parametrize("is_helpless", [True, False])
@@ -140,19 +39,6 @@ def test_only_a_kill_that_can_come_holds_back_what_is_prepared(parts: Parts, is_
         parts.docket.found = (Candidate(GONE),)
     Loop(parts, Policy()).step(frozenset())
     assert parts.standby.said == (Level.KILL, not is_helpless)
-
-
-@pytest.fixture
-def victim(parts: Parts, tmp_path: Path) -> Workload:
-    """A workload that lives, and is the first to die."""
-    directory = tmp_path / "mount" / "app"
-    directory.mkdir()
-    for name, text in CONTROLS.items():
-        (directory / name).write_text(text, encoding="ascii")
-    change, *_ = parts.tree.rescope(Scope((MatchRule("app", priority=600),)))
-    assert isinstance(parts.docket, Known)
-    parts.docket.found = (Candidate(change.workload),)
-    return change.workload
 
 
 def end(parts: Parts, tmp_path: Path) -> None:

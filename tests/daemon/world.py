@@ -16,7 +16,8 @@ from cgoom.daemon.ledger import Ledger
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.sched import Importance
 from cgoom.model import CgroupRef, HostMemory, Level, Origin, Outcome, Policy, Snapshot, State, Workload
-from cgoom.observe.tree import Member, Tree
+from cgoom.observe.member import Member
+from cgoom.observe.tree import Tree
 from cgoom.record.history import History
 from cgoom.record.journal import Journal
 from cgoom.record.stage import Stage

@@ -1,0 +1,67 @@
+"""A daemon's loop over an empty directory, on a host that is short."""
+
+from __future__ import annotations
+
+from cgoom.daemon.docket import Docket
+from cgoom.daemon.sources import NEVER_USEC
+from cgoom.daemon.standby import Unprepared
+from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.sched import Importance
+from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Workload
+
+# Just above the kill threshold.
+CLOSE = HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0)
+GONE = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
+CONTROLS = {
+    "cgroup.events": "populated 1\nfrozen 0\n",
+    "cgroup.kill": "",
+    "cgroup.procs": "",
+    "memory.events": "oom 0\noom_kill 0\n",
+    "memory.stat": "anon 4096\n",
+    "memory.current": "4096\n",
+    "memory.swap.current": "0\n",
+}
+
+
+class Short(MemInfo):
+    """A host at level KILL."""
+
+    def __init__(self) -> None:
+        pass
+
+    def read(self) -> HostMemory:
+        return HostMemory(1 << 30, 1 << 20, 0, 0)
+
+
+class Noted(Unprepared):
+    """What the loop says of the moment, the last time."""
+
+    said: tuple[Level, bool] | None = None
+
+    def due_usec(self, level: Level, *, is_killing: bool) -> int:
+        assert self.said == (level, is_killing)
+        return NEVER_USEC
+
+    def keep(self, level: Level, now_usec: int, free_until_usec: int, *, is_killing: bool) -> None:
+        self.said = (level, is_killing)
+
+
+class Rank(Importance):
+    """Whether it is an ordinary process at the moment."""
+
+    is_lowered = False
+
+    def lower(self) -> None:
+        self.is_lowered = True
+
+    def restore(self) -> None:
+        self.is_lowered = False
+
+
+class Known(Docket):
+    """Those that the test wants to be chosen from."""
+
+    found: tuple[Candidate, ...] = ()
+
+    def look(self, stuck: frozenset[CgroupRef], now_usec: int, *, urgent: bool) -> tuple[Candidate, ...]:
+        return self.found
