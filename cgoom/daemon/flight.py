@@ -124,7 +124,7 @@ class Flights:
             ready is not None
             and ready.is_announced
             and ready.workload == first[0].workload
-            and ready.generation == self._host.tree.generation
+            and ready.generation == self._docket.generation
             and ready.stuck == state.stuck
             and self._ledger.has_ready(ready.workload)
             and snapshot.now_usec - ready.made_usec < READY_AGE_USEC
@@ -140,8 +140,7 @@ class Flights:
         why = Why(shortage(policy.host, state.level, snapshot.memory), place_reason(first, 0, policy.victim))
         candidate = self._with_usage(first[0], member)
         self._ledger.ready_entry(self._draft(candidate, why, state.level, snapshot))
-        generation = self._host.tree.generation
-        self._ready = Ready((candidate, *first[1:]), snapshot.now_usec, True, generation, state.stuck)
+        self._ready = Ready((candidate, *first[1:]), snapshot.now_usec, True, self._docket.generation, state.stuck)
 
     def forget_ready(self) -> None:
         """Nobody is next any more: the shortage is over, or somebody else is."""

@@ -23,6 +23,7 @@ from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Action,
+    CgroupRef,
     Decision,
     Flight,
     HostMemory,
@@ -77,7 +78,7 @@ class Loop:
     def __init__(self, parts: Parts, policy: Policy) -> None:
         self._parts, self._policy = parts, policy
         self._state = State()
-        self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.root_fd)
+        self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._wake_at_usec = self._awake_until_usec = 0
         self._beat_at_usec = 0
@@ -104,6 +105,7 @@ class Loop:
             self.step(parts.sources.wait(self._wake_at_usec - read_usec()))
         parts.notifier.send("STOPPING=1")
         parts.flights.forget_ready()
+        self._follow(is_early=False)  # what was found on the way is still to be told
         parts.ledger.flush_all()
         parts.standby.end()
 
@@ -136,6 +138,7 @@ class Loop:
         standby.keep(self._state.level, read_usec(), self._wake_at_usec, is_killing=self._is_killing)
         if self._is_calm:  # now and not with the next sample: there may be none until the host is short
             self._parts.flights.expect(standby.first, standby.generation, memory)
+        self._catch_up()
         self._beat()
         self._rest(begun_usec)
 
@@ -204,7 +207,12 @@ class Loop:
     def _has_time(self) -> bool:
         """Whether nobody can have to be killed before others had this processor for a while."""
         flight = self._state.flight
-        return (flight is not None and flight.killed) or self._wake_at_usec - read_usec() > SLICE_USEC
+        return (flight is not None and flight.killed) or self._is_early
+
+    @property
+    def _is_early(self) -> bool:
+        """Whether the next look at the host is further away than one turn of everybody else."""
+        return self._wake_at_usec - read_usec() > SLICE_USEC
 
     def _make_ready(self, snapshot: Snapshot, *, acted: bool) -> None:
         """What a later kill needs, when there is nothing to be done now."""
@@ -238,7 +246,9 @@ class Loop:
         return flight is not None
 
     def _take_changes(self, changes: list[Change]) -> None:
-        ended = self._follower.take(changes, self._state.level)
+        self._forget(self._follower.take(changes, self._state.level))
+
+    def _forget(self, ended: frozenset[CgroupRef]) -> None:
         if ended:
             self._state = replace(self._state, stuck=self._state.stuck - ended)
 
@@ -290,7 +300,25 @@ class Loop:
             else:
                 self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
         due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
-        self._wake_at_usec = min(self._wake_at_usec, due_usec)
+        self._wake_at_usec = min(self._wake_at_usec, due_usec, self._follow_due_usec)
+
+    @property
+    def _follow_due_usec(self) -> int:
+        """Not while somebody dies, nor while it is found out who would: whoever is followed is news for that."""
+        is_held_back = self._state.flight is not None or self._parts.docket.unread
+        return NEVER_USEC if is_held_back else self._follower.due_usec
+
+    def _catch_up(self) -> None:
+        """Follow who is only listed, beside everything else: for a while where there is time, else one of them."""
+        if read_usec() >= self._follow_due_usec:
+            is_early = self._is_early
+            if is_early:
+                self._parts.importance.lower()
+            self._follow(is_early=is_early)
+
+    def _follow(self, *, is_early: bool) -> None:
+        oldest = self._parts.docket.is_oldest_first
+        self._forget(self._follower.catch_up(self._state.level, is_early=is_early, oldest=oldest))
 
     def _rest(self, begun_usec: int) -> None:
         """Leave others their share of this processor while the host is not short."""

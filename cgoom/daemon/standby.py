@@ -150,12 +150,14 @@ class Standby:
         self._late_usec = None
         looked = self._look(level)
         if looked != self._seen:
-            self._seen = looked
+            self._seen, generation = looked, self._tree.generation
             equals = self._docket.find_equals(ORDER_LIMIT, may_read=level == Level.OK)
             order = rank_first(equals, self._policy.victim, ORDER_LIMIT)
-            self.first, self.generation = order[:2], self._tree.generation
-            self._prepare(order)
-            self.take_events()  # what came while the module was told
+            # To follow who was only listed makes another generation: then this is due again.
+            self.first, self.generation = order[:2], -1 if self._docket.is_cut else generation
+            if order or not self._docket.is_cut:  # what an earlier daemon prepared is better than nobody
+                self._prepare(order)
+                self.take_events()  # what came while the module was told
         if self._kept is not self._make_memo():
             self._keep_memo()
         self._took_usec = read_usec() - now_usec
@@ -258,7 +260,7 @@ class Standby:
         )
 
     def _find(self, cgroup_id: int) -> Workload:
-        """Who that was: of the order as it was handed over, or of what lives now."""
+        """Who that was: of the order as it was handed over, or of those that are followed now."""
         members = (member.workload for member in self._tree.members())
         for workload in (*self._memo.order, *members):
             if workload.ref.cgroup_id == cgroup_id:

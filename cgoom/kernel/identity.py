@@ -77,6 +77,18 @@ def read_identity(fd: int) -> Identity | None:
         return parse_identity(name, _read(fd, _PRIORITY), _read(fd, _PROTECT), _read(fd, _GRACE))
 
 
+def read_child_priority(fd: int, name: str) -> int | None:
+    """The priority that the child `name` of the directory behind the descriptor has, without opening it.
+
+    None: it has none of its own, or one that cannot be trusted, or it is gone; who opens it learns more.
+    """
+    try:
+        value = os.getxattr(f"/proc/self/fd/{fd}/{name}", _PRIORITY, follow_symlinks=False)
+        return require_priority(_parse_digits(value))
+    except (OSError, InputError):
+        return None
+
+
 def parse_identity(name: bytes, priority: bytes | None, protect: bytes | None, grace: bytes | None) -> Identity | None:
     """The identity that the four values say (None: no such xattr); None when one of them is not as we write it."""
     if protect not in (None, b"0", b"1"):

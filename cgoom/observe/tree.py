@@ -3,6 +3,10 @@
 One inotify instance watches the directories below which workloads may stand (IN_CREATE, IN_DELETE, IN_ATTRIB: an
 xattr write is an attribute change), and of each workload `cgroup.events` and `memory.events` (IN_MODIFY, which the
 kernel sends for these files since Linux 4.6). A lost event (queue overflow, no watch left) means one full rescan.
+
+To open, read and watch a workload takes ten times as long as to read the priority of its directory. Those that stand in
+the slice already are therefore listed first; one of them is followed when its turn in the order comes, or somebody asks
+for it, or something happens to it, or there is time.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ from enum import Enum
 
 from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
+from cgoom.kernel.clock import read_usec
 from cgoom.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MODIFY, IN_Q_OVERFLOW, Event, Inotify
 from cgoom.model import CgroupRef, Workload
+from cgoom.observe.listed import Listed, list_children
 from cgoom.observe.member import Member, Ranks
 from cgoom.observe.selection import Matcher, child_path, is_parent, read_workload
 
@@ -44,6 +50,9 @@ class Tree:
         self._root, self._slice_name, self._scope = root, slice_name, scope
         self._inotify = Inotify()
         self._members: dict[str, Member] = {}
+        self._listed = Listed()
+        self._was_spared = False  # the kernel had killed nobody in the slice when it was first listed
+        self._late: list[Change] = []  # found on the way to somebody, for the next `follow`
         self._ranks = Ranks()
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
         self._parents: dict[int, str] = {}  # watch of a directory -> its path
@@ -57,24 +66,64 @@ class Tree:
         return self._inotify.fd
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._members) + len(self._listed)
+
+    @property
+    def unfollowed(self) -> int:
+        """How many are only listed."""
+        return len(self._listed)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `follow` has something to do or to tell."""
+        return bool(self._listed or self._late)
 
     def members(self) -> Iterator[Member]:
-        """Every workload, the largest priority number first; among equals in no particular order."""
-        for equals in self.equals():
-            yield from equals
-
-    def equals(self) -> Iterator[list[Member]]:
-        """The workloads of each priority, the largest number first."""
+        """Everyone who is followed, the largest priority number first; among equals in no particular order."""
         for priority in sorted(self._ranks.priorities(), reverse=True):
-            yield self._ranks.equals(priority)
+            yield from self._ranks.equals(priority)
+
+    def priorities(self) -> list[int]:
+        """Those that somebody has, the largest number first."""
+        return sorted(self._ranks.priorities() | self._listed.priorities(), reverse=True)
+
+    def followed(self, priority: int) -> list[Member]:
+        """Those of this priority that are followed, in no particular order."""
+        return self._ranks.equals(priority)
+
+    def count_listed(self, priority: int) -> int:
+        """How many of this priority are not followed yet."""
+        return self._listed.count(priority)
+
+    def follow_next(self, priority: int, *, oldest: bool) -> Member | None:
+        """Follow the newest or oldest one that was listed with this priority.
+
+        None: it is gone, has another one, or is another cgroup by now. Else the generation is one further.
+        """
+        ref = self._listed.pop(priority, oldest=oldest)
+        if ref is None:
+            return None
+        self._late += self._look_at(ref.path, was_listed=True)
+        member = self.find(ref)
+        return member if member is not None and member.workload.priority == priority else None
+
+    def follow(self, until_usec: int, *, oldest: bool) -> list[Change]:
+        """Follow who is only listed until then, one at least; with what was found on the way to somebody before."""
+        while (priority := self._listed.largest()) is not None:
+            self.follow_next(priority, oldest=oldest)
+            if read_usec() >= until_usec:
+                break
+        changes, self._late = self._late, []
+        return changes
 
     def shields(self, path: str) -> bool:
-        """Whether a protected workload is somewhere below this cgroup."""
+        """Whether a protected workload is somewhere below this cgroup; above who is only listed stands nobody."""
         return self._ranks.shields(path)
 
     def find(self, ref: CgroupRef) -> Member | None:
         """The member of this identity; None when it is gone or another cgroup has taken its path."""
+        if ref.path in self._listed:
+            self._late += self._look_at(ref.path)
         member = self._members.get(ref.path)
         return member if member is not None and member.workload.ref == ref else None
 
@@ -90,6 +139,7 @@ class Tree:
             self._inotify.remove(wd)
         self._parents.clear()
         self._watched.clear()
+        self._listed.fill(())
         changes = []
         for path in list(self._members):
             changes += self._look(path)
@@ -134,7 +184,8 @@ class Tree:
                 pending += self._watch_parent(looked_at)
         return changes
 
-    def _look_at(self, path: str) -> list[Change]:
+    def _look_at(self, path: str, *, was_listed: bool = False) -> list[Change]:
+        was_listed |= self._listed.take(path)
         try:
             cgroup = open_cgroup(self._root.fd, path)
         except GoneError:
@@ -161,10 +212,10 @@ class Tree:
         elif workload is None:
             cgroup.close()
         else:
-            changes += self._admit(cgroup, workload)
+            changes += self._admit(cgroup, workload, was_listed)
         return changes
 
-    def _admit(self, cgroup: Cgroup, workload: Workload) -> list[Change]:
+    def _admit(self, cgroup: Cgroup, workload: Workload, was_listed: bool) -> list[Change]:
         path = cgroup.ref.path
         member = Member(cgroup, workload, True, {})
         self._members[path] = member
@@ -179,7 +230,24 @@ class Tree:
             return []
         except CgoomError:
             self.blind = True
-        return [Change(ChangeKind.APPEARED, workload)]
+        changes = [Change(ChangeKind.APPEARED, workload)]
+        if was_listed and member.memory_events.get("oom_kill") and self._is_new_kill():
+            changes.append(Change(ChangeKind.KERNEL_KILL, workload, bool(member.memory_events.get("oom"))))
+        return changes
+
+    def _is_new_kill(self) -> bool:
+        """Whether what the kernel killed in the slice, it killed after the slice was first listed.
+
+        The counters of the slice include those of everybody in it, except where cgroup2 is mounted with
+        `memory_localevents`: there they stay 0, and it is not known.
+        """
+        if not self._was_spared:
+            return False
+        try:
+            with open_cgroup(self._root.fd, self._slice_name) as cgroup:
+                return bool(cgroup.read_memory_events().get("oom_kill"))
+        except CgoomError:
+            return False
 
     def _arm(self, member: Member) -> None:
         """Watch the two event files, those that are not watched yet."""
@@ -230,7 +298,7 @@ class Tree:
     def _watch_parent(self, path: str) -> list[str]:
         """Watch a directory first and list it afterwards, so that nothing appears unseen in between.
 
-        The paths of the children that are not workloads yet.
+        The paths of the children that are neither followed nor listed.
         """
         try:
             with open_cgroup(self._root.fd, path) as cgroup:
@@ -238,6 +306,8 @@ class Tree:
                 if wd is not None:
                     self._parents[wd] = path
                     self._watched.add(path)
+                if path == self._slice_name:
+                    return self._list(cgroup)
                 names = cgroup.children()
         except GoneError:
             return []
@@ -245,6 +315,15 @@ class Tree:
             self.blind = True
             return []
         return [below for name in names if (below := child_path(path, name)) not in self._members]
+
+    def _list(self, cgroup: Cgroup) -> list[str]:
+        """List the children of the slice; the paths of those that say no priority."""
+        memory_events = cgroup.read_memory_events()
+        self._was_spared |= not (memory_events.get("oom") or memory_events.get("oom_kill"))
+        found, others = list_children(cgroup, self._members)
+        self._listed.fill(found)
+        self.generation += bool(found)
+        return others
 
     def _watch(self, path: str, mask: int) -> int | None:
         """A watch; None where the file is not there (hybrid: no memory.events) and where no watch is left (blind)."""

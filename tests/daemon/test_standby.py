@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,33 @@ def keep(standby: Standby, after_usec: int = 0) -> None:
     """One `keep` with all the time there is."""
     now_usec = time.monotonic_ns() // 1000 + after_usec
     standby.keep(Level.OK, now_usec, NEVER_USEC, is_killing=False)
+
+
+class Cut(Docket):
+    """There was no time to find out the whole order."""
+
+    found: tuple[Candidate, ...] = ()
+
+    def find_equals(self, limit: int, *, may_read: bool) -> Iterator[list[Candidate]]:
+        self.is_cut = True
+        if self.found:
+            yield list(self.found)
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+def test_an_order_that_has_no_first_yet_replaces_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch, is_found: bool
+) -> None:
+    """An earlier daemon prepared somebody; this one has seen nobody that could be chosen, and not all."""
+    host.raise_by_an_earlier_one()
+    standby = host.standby()
+    monkeypatch.setattr(standby, "_docket", docket := Cut(Surroundings(standby._tree, "", False), Policy()))
+    other = replace(host.workload, ref=CgroupRef("other", 1), name="other")
+    docket.found = (Candidate(other),) if is_found else ()
+    standby.begin(Policy())
+    keep(standby)
+    assert host.score() == (300 if is_found else 1000)
+    assert standby.generation == -1, "nobody is the first for certain"
 
 
 def test_whom_the_policy_has_dropped_gets_its_score_back(host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -33,23 +33,46 @@ class View:
 
     generation: int = 0
     found: dict[CgroupRef, Member] = field(default_factory=dict)
+    listed: dict[CgroupRef, Member] = field(default_factory=dict)
+    rated: dict[CgroupRef, int] = field(default_factory=dict)  # the priority that a listed one has by now
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.found) + len(self.listed)
 
     def find(self, ref: CgroupRef) -> Member | None:
         """The member of this identity."""
         return self.found.get(ref)
 
-    def equals(self) -> Iterator[list[Member]]:
-        """The workloads of each priority, the largest number first."""
-        for priority in sorted({each.workload.priority for each in self.found.values()}, reverse=True):
-            yield [each for each in self.found.values() if each.workload.priority == priority]
+    def priorities(self) -> list[int]:
+        """Those that somebody has, the largest number first."""
+        known = (*self.found.values(), *self.listed.values())
+        return sorted({each.workload.priority for each in known}, reverse=True)
+
+    def followed(self, priority: int) -> list[Member]:
+        """Those of this priority that are followed."""
+        return [each for each in self.found.values() if each.workload.priority == priority]
+
+    def count_listed(self, priority: int) -> int:
+        """How many of this priority are not followed yet."""
+        return sum(each.workload.priority == priority for each in self.listed.values())
+
+    def follow_next(self, priority: int, *, oldest: bool) -> Member | None:
+        """The newest or oldest one that was listed with this priority, if it has it still."""
+        refs = [ref for ref, each in self.listed.items() if each.workload.priority == priority]
+        if not refs:
+            return None
+        ref = min(refs, key=lambda ref: ref.cgroup_id if oldest else -ref.cgroup_id)
+        self.found[ref] = member = self.listed.pop(ref)
+        self.generation += 1
+        if ref in self.rated:
+            member.workload = replace(member.workload, priority=self.rated[ref])
+            return None
+        return member
 
     def members(self) -> Iterator[Member]:
-        """Every workload, the largest priority number first."""
-        for equals in self.equals():
-            yield from equals
+        """Everyone who is followed, the largest priority number first."""
+        for priority in self.priorities():
+            yield from self.followed(priority)
 
     def shields(self, _path: str) -> bool:
         """Nobody protects anybody here."""
@@ -106,7 +129,7 @@ class World:
     def close(self) -> None:
         """Give back what is open."""
         self.flights.forget_ready()
-        for member in self.view.found.values():
+        for member in (*self.view.found.values(), *self.view.listed.values()):
             member.cgroup.close()
         self.stage.close()
         os.close(self.null)
@@ -124,6 +147,12 @@ class World:
         self.resize(member, size_bytes)
         self.view.generation += 1
         return member
+
+    def list_only(self, *members: Member) -> None:
+        """They were there before the daemon, and are not followed yet."""
+        for member in members:
+            self.view.listed[member.workload.ref] = self.view.found.pop(member.workload.ref)
+        self.view.generation += 1
 
     def resize(self, member: Member, size_bytes: int) -> None:
         """It grew or shrank."""

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import race
 from tests.support.cli import run_cgoom
-from tests.support.scene import Scene, find_cgroup2
+from tests.support.hogs import build_program
+from tests.support.scene import Scene, find_cgroup2, is_populated
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.live
@@ -63,6 +65,40 @@ def test_an_empty_cgroup_without_a_launcher_is_swept(scene: Scene) -> None:
     launcher.kill()
     launcher.wait()
     wait_until(lambda: not scene.cgroup("orphan").exists(), 30, "its cgroup to be removed")
+
+
+def add_crowd(scene: Scene, count: int, lowest: int) -> list[Path]:
+    """Workloads with a sleeping process each that were there before the daemon; `lowest` of them have priority 1000."""
+    program = build_program("crowd", Path(race.__file__).parent, "-static")
+    scene.slice.mkdir(exist_ok=True)
+    command = [program, "--parent", str(scene.slice), "--count", str(count), "--lowest", str(lowest)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return [scene.slice / f"crowd-{number}.scope" for number in range(count)]
+
+
+def test_many_that_were_there_die_in_their_order(scene: Scene) -> None:
+    """More than are followed at the start, the least important of them equals."""
+    crowd = add_crowd(scene, 180, 100)
+    daemon = scene.daemon(AT_ONCE + "victim: {cooldown: 10ms, tie_break: [newest]}\n")
+    assert "180 workloads adopted" in daemon.log()
+    wait_until(lambda: not any(map(is_populated, crowd)), 120, "all to die")
+    wait_until(lambda: len(daemon.records()) == len(crowd), 30, "a record of each")
+    died = [(record["victim"]["priority"], record["victim"]["cgroup_id"]) for record in daemon.records()]
+    assert died == sorted(died, reverse=True)
+    assert {record["outcome"] for record in daemon.records()} == {"done"}
+
+
+def test_many_that_were_there_are_followed_when_there_is_time(scene: Scene) -> None:
+    crowd = add_crowd(scene, 180, 100)
+    emptied = crowd[150]
+    (emptied / "cgroup.kill").write_text("1", encoding="ascii")
+    wait_until(lambda: not is_populated(emptied), 30, "the sleeper to end")
+    daemon = scene.daemon()
+    daemon.wait_for_log("workloads are followed")
+    wait_until(lambda: not emptied.exists(), 30, "what was empty to be removed")
+    (crowd[170] / "cgroup.kill").write_text("1", encoding="ascii")
+    wait_until(lambda: not crowd[170].exists(), 30, "what is left empty to be removed")
+    wait_until(lambda: "STATUS=178 workloads, level ok" in daemon.notified(), 30, "the others to be counted")
 
 
 def test_a_reader_that_never_reads_does_not_stop_the_daemon(scene: Scene) -> None:

@@ -1,0 +1,86 @@
+"""When those that are only listed are followed beside everything else."""
+
+from __future__ import annotations
+
+import pytest
+
+import cgoom.daemon.follow as follow_module
+import cgoom.daemon.loop as loop_module
+from cgoom.core.match import Scope
+from cgoom.daemon.loop import Loop, Parts
+from cgoom.kernel.cgroup import open_cgroup
+from cgoom.model import Candidate, HostMemory, Ladder, Policy, Workload
+from cgoom.observe.tree import Change, Tree
+from tests.daemon.loop_world import CLOSE, Known, Short
+
+
+class Behind(Tree):
+    """Two turns follow everybody; how often there was one."""
+
+    followed_turns = 0
+
+    @property
+    def unfollowed(self) -> int:
+        return max(0, 2 - self.followed_turns)
+
+    @property
+    def is_behind(self) -> bool:
+        return self.unfollowed > 0
+
+
+AMPLE, WARNED = HostMemory(1 << 30, 1 << 30, 0, 0), HostMemory(1 << 30, (1 << 30) // 14, 0, 0)
+LOW = HostMemory(1 << 30, 1 << 20, 0, 0)
+
+
+LEAVING = HostMemory(1 << 30, (1 << 30) // 17, 0, 0)  # above the kill threshold, and not yet out of the level
+
+
+@pytest.mark.parametrize(
+    ("memory", "is_helpless", "unread", "times_usec"),
+    [
+        ([AMPLE], True, 0, [10_000, 10_000]),
+        ([WARNED], True, 0, [10_000, 10_000]),
+        ([CLOSE], True, 0, [0, 0]),  # one of them each time
+        ([LOW], True, 0, [10_000, 10_000]),
+        ([LOW], False, 0, []),
+        ([LOW, LEAVING], True, 0, [0, 0]),
+        ([WARNED], True, 3, []),  # the docket follows whom it needs
+    ],
+)
+def test_who_is_only_listed_is_followed_where_there_is_time(
+    parts: Parts,
+    victim: Workload,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: list[HostMemory],
+    is_helpless: bool,
+    unread: int,
+    times_usec: list[int],
+) -> None:
+    assert isinstance(parts.docket, Known)
+    monkeypatch.setattr(Known, "unread", unread)
+    parts.docket.found = () if is_helpless else (Candidate(victim),)
+    now_usec, given_usec = [1_000_000], []
+
+    def follow(tree: Behind, until_usec: int, *, oldest: bool) -> list[Change]:
+        given_usec.append(until_usec - now_usec[0])
+        tree.followed_turns += 1
+        now_usec[0] += 2_000
+        return []
+
+    for module in (loop_module, follow_module):
+        monkeypatch.setattr(module, "read_usec", lambda: now_usec[0])
+    monkeypatch.setattr(Short, "read", lambda _: memory[0])
+    monkeypatch.setattr(Behind, "follow", follow)
+    old, parts.tree = parts.tree, Behind(open_cgroup(parts.root_fd), "cgoom.slice", Scope(()))
+    loop = Loop(parts, Policy(ladder=Ladder(warn=())))
+    if len(memory) > 1:
+        monkeypatch.setattr(Behind, "unfollowed", 0)
+        loop.step(frozenset())
+        monkeypatch.setattr(Behind, "unfollowed", 1)
+        del memory[0]
+    for _ in range(2):
+        loop.step(frozenset())
+        loop.step(frozenset())  # too early for more
+        now_usec[0] += 20_000
+    assert given_usec == times_usec
+    old.close()

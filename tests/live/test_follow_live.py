@@ -1,0 +1,150 @@
+"""Who is chosen among workloads that are only listed, whatever happens to them: the real view over plain files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+import cgoom.daemon.docket as docket_module
+from cgoom.act.execute import Executor
+from cgoom.core.match import Scope
+from cgoom.daemon.docket import Docket, Surroundings
+from cgoom.daemon.flight import Flights
+from cgoom.daemon.ledger import Ledger
+from cgoom.kernel.cgroup import open_cgroup
+from cgoom.kernel.identity import Identity, write_identity, write_priority
+from cgoom.kernel.sched import Importance
+from cgoom.model import HostMemory, Level, Policy, Snapshot, State, TieBreak, VictimPolicy
+from cgoom.observe.tree import Tree
+from cgoom.record.history import History
+from cgoom.record.journal import Journal
+from cgoom.record.stage import Stage
+from tests.daemon.world import GIB, SHORT, Deeds
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root for trusted.* xattrs")]
+
+
+class Host:
+    """A slice in plain files, a view of it, and who would be chosen."""
+
+    def __init__(self, directory: Path, policy: Policy) -> None:
+        self.directory, self.policy = directory / "mount", policy
+        (self.directory / "s").mkdir(parents=True)
+        self.root = open_cgroup(str(self.directory))
+        self.tree = Tree(self.root, "s", Scope(()))
+        host = Surroundings(self.tree, "own.service", hybrid=False)
+        self.docket, self.deeds = Docket(host, policy), Deeds()
+        self.stage, journal = Stage(str(directory / "run")), Journal(-1, {})
+        ledger = Ledger(History(str(directory / "state")), self.stage, journal, "boot", "cgoom daemon")
+        self.flights = Flights(host, self.docket, cast(Executor, self.deeds), Importance(), ledger, journal)
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self.flights.forget_ready()
+        self.tree.close()
+        self.stage.close()
+        self.root.close()
+
+    def add(self, name: str, priority: int, size_bytes: int = 1 << 20) -> None:
+        """A workload that lives."""
+        path = self.directory / "s" / name
+        path.mkdir()
+        controls = {"cgroup.kill": "", "cgroup.procs": "", "memory.events": "oom 0\n", "memory.swap.current": "0\n"}
+        controls |= {"cgroup.events": "populated 1\n", "memory.current": f"{size_bytes}\n"}
+        for control, text in (controls | {"memory.stat": f"anon {size_bytes}\n"}).items():
+            (path / control).write_text(text, encoding="ascii")
+        with open_cgroup(str(self.directory), f"s/{name}") as made:
+            write_identity(made.fd, Identity(name, priority))
+
+    def remove(self, name: str) -> None:
+        """It is gone."""
+        for control in (self.directory / "s" / name).iterdir():
+            control.unlink()
+        (self.directory / "s" / name).rmdir()
+
+    def rate(self, name: str, priority: int) -> None:
+        """Another priority."""
+        with open_cgroup(str(self.directory), f"s/{name}") as cgroup:
+            write_priority(cgroup.fd, priority)
+
+    def first(self, *, urgent: bool) -> str:
+        """Who would die first; empty while that is still being found out."""
+        found = self.docket.look(frozenset(), 0, urgent=urgent)
+        return found[0].workload.name if found else ""
+
+
+@pytest.fixture(params=[(TieBreak.LARGEST, TieBreak.NEWEST), (TieBreak.NEWEST,)], ids=["largest", "newest"])
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    made = Host(tmp_path, Policy(victim=VictimPolicy(tie_break=request.param)))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("changed", ["a", "b", "c"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_priority_that_changes_while_they_are_followed_counts(host: Host, changed: str, is_known: bool) -> None:
+    """The kill that is made ready at a warning, before the event of the change was taken, is fired after it was."""
+    for name in ("a", "b", "c"):
+        host.add(name, 500)
+    host.tree.rescan()
+    if is_known:
+        assert host.first(urgent=True)
+    host.rate(changed, 900)
+    now_usec = time.monotonic_ns() // 1000
+    snapshot = Snapshot(now_usec, HostMemory(100 * GIB, SHORT[Level.WARN], 0, 0), GIB)
+    host.flights.make_ready(host.policy, State(level=Level.WARN), snapshot)
+    host.tree.drain()
+    fired = host.flights.fire(frozenset(), now_usec)
+    if not fired:
+        assert host.first(urgent=True) == changed
+    assert host.deeds.killed in ([], [f"s/{changed}"])
+
+
+def test_an_equal_that_an_event_had_followed_is_chosen_from_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There was time for one of them when something happened to the one that has to die."""
+    for name, size in (("a", 1), ("b", 1), ("c", 60), ("d", 1)):
+        host.add(name, 500, size * GIB)
+    host.tree.rescan()
+    last = max("abcd", key=lambda name: (host.directory / "s" / name).stat().st_ino)
+    expected = "c" if TieBreak.LARGEST in host.policy.victim.tie_break else last
+    with monkeypatch.context() as context:
+        ticks = iter(range(0, 1_000_000, 2_000))
+        context.setattr(docket_module, "read_usec", lambda: next(ticks))
+        host.first(urgent=False)
+    for name in "abcd":
+        (host.directory / "s" / name).chmod(0o750)
+    host.tree.drain()
+    assert host.first(urgent=True) == expected
+    assert host.docket.unread == 0
+
+
+def test_one_that_was_made_again_is_a_new_one(host: Host) -> None:
+    for name in ("a", "b", "c"):
+        host.add(name, 500)
+    host.tree.rescan()
+    assert host.first(urgent=True)
+    host.tree.rescan()
+    for name in ("a", "b", "c"):
+        host.remove(name)
+        host.add(name, 500, GIB)
+        host.tree.drain()
+        ids = {each: (host.directory / "s" / each).stat().st_ino for each in ("a", "b", "c")}
+        sizes = {each: int((host.directory / "s" / each / "memory.current").read_text("ascii")) for each in ids}
+        by_size = TieBreak.LARGEST in host.policy.victim.tie_break
+        assert host.first(urgent=True) == max(ids, key=lambda each: (by_size and sizes[each], ids[each]))
+
+
+def test_the_list_is_taken_again_in_the_middle(host: Host) -> None:
+    for name in ("a", "b", "c"):
+        host.add(name, 500)
+    host.tree.rescan()
+    assert host.tree.follow_next(500, oldest=False) is not None
+    host.add("d", 900)
+    host.tree.rescan()
+    assert host.first(urgent=False) == "d"
+    assert len(host.tree) == 4
