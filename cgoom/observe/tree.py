@@ -56,7 +56,7 @@ class Tree:
         self._ranks = Ranks()
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
         self._parents: dict[int, str] = {}  # watch of a directory -> its path
-        self._watched: set[str] = set()  # the same paths
+        self._watched: dict[str, int] = {}  # the same paths -> cgroup id
         self.blind = False  # not everything could be watched: rescan before a decision
         self.generation = 0  # another one: who may be chosen, or in which order, may have changed
 
@@ -197,6 +197,8 @@ class Tree:
         changes: list[Change] = []
         if known is not None and known.workload.ref != cgroup.ref:
             changes, known = self._forget(path), None
+        if self._watched.get(path, cgroup.cgroup_id) != cgroup.cgroup_id:
+            changes += self._forget_below(path)
         workload = read_workload(cgroup, self._slice_name, self._scope)
         if known is not None:
             cgroup.close()
@@ -281,9 +283,7 @@ class Tree:
 
     def _forget(self, path: str) -> list[Change]:
         if path in self._watched:
-            for wd in [wd for wd, parent in self._parents.items() if parent == path or parent.startswith(path + "/")]:
-                self._inotify.remove(wd)
-                self._watched.discard(self._parents.pop(wd))
+            self._unwatch(path)
         member = self._members.pop(path, None)
         if member is None:
             return []
@@ -295,6 +295,18 @@ class Tree:
         member.cgroup.close()
         return [Change(ChangeKind.ENDED, member.workload)]
 
+    def _forget_below(self, path: str) -> list[Change]:
+        """This one was removed and made again between two looks: nobody whom we knew below is there any more."""
+        self._unwatch(path)
+        below = [known for known in self._members if known.startswith(path + "/")]
+        return [change for known in below for change in self._forget(known)]
+
+    def _unwatch(self, path: str) -> None:
+        """End the watch of a directory and those of all below it."""
+        for wd in [wd for wd, parent in self._parents.items() if parent == path or parent.startswith(path + "/")]:
+            self._inotify.remove(wd)
+            del self._watched[self._parents.pop(wd)]
+
     def _watch_parent(self, path: str) -> list[str]:
         """Watch a directory first and list it afterwards, so that nothing appears unseen in between.
 
@@ -305,7 +317,7 @@ class Tree:
                 wd = self._watch(f"/proc/self/fd/{cgroup.fd}", IN_CREATE | IN_DELETE | IN_ATTRIB)
                 if wd is not None:
                     self._parents[wd] = path
-                    self._watched.add(path)
+                    self._watched[path] = cgroup.cgroup_id
                 if path == self._slice_name:
                     return self._list(cgroup)
                 names = cgroup.children()

@@ -176,6 +176,30 @@ def test_who_says_no_priority_or_no_name_is_looked_at(stage: Stage) -> None:
     assert names(tree) == {900: ["half"], 500: ["plain"]}
 
 
+def test_a_slice_that_was_made_again_is_another_one(stage: Stage) -> None:
+    """Both events are taken in one turn, as after a last workload that ended and a first one that was launched."""
+    with stage.slice.make_child("inner.slice") as inner, open_cgroup(stage.slice.fd) as root:
+        old = Stage(root, inner).add("old", 100)
+    tree = Tree(root := open_cgroup(stage.slice.fd), "inner.slice", Scope(()))
+    tree.rescan()
+    followed = tree.find(CgroupRef("inner.slice/old", old.cgroup_id))
+    assert followed is not None
+    with stage.slice.open_child("inner.slice") as inner:
+        inner.remove_child("old")
+    stage.slice.remove_child("inner.slice")
+    with stage.slice.make_child("inner.slice") as inner:
+        again = Stage(root, inner)
+        again.add("new", 300)
+        tree.drain()
+        assert names(tree) == {300: ["new"]}
+        again.add("late", 700)
+        tree.drain()
+        assert names(tree) == {700: ["late"], 300: ["new"]}
+    assert not tree.blind
+    tree.close()
+    root.close()
+
+
 def test_what_was_lost_is_listed_again(stage: Stage) -> None:
     stage.add("a", 100)
     tree = stage.look()
