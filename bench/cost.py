@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import statistics
 import subprocess
 import time
@@ -28,9 +27,8 @@ Fields = dict[str, Any]
 # Seconds between a daemon's start and its idle window: what it still does because it has just begun is over.
 SETTLE_SEC = 5.0
 COUNTS = (10, 1_000, 10_000)
-# Lines of a daemon's log in which it says how many it adopted.
-LOG_LINES = 20
-# Workloads that share the lowest priority when one decision is measured.
+# Workloads that share the lowest priority when one decision is measured. cgoom says when all of more than that are
+# followed.
 EQUALS = 100
 # Seconds in which the parent of a launch must not change to count as settled; chosen: an interpreter starts in 0.3 s.
 PARENT_SETTLE_SEC = 2.0
@@ -48,6 +46,8 @@ host:
 ladder: {warn: [], kill: [kill]}
 victim: {cooldown: 100ms}
 """
+# What cgoom says when it knows more of each workload than its priority.
+_FOLLOWED = r"all \d+ workloads are followed"
 _HISTORY = Path("/var/lib/cgoom/history.jsonl")
 
 
@@ -62,7 +62,7 @@ def measure_crowd(names: list[str], seconds: float) -> Iterator[Fields]:
         for contestant in contestants:
             yield from _measure_idle(contestant, count, seconds)
         for contestant in ours:
-            yield _measure_start(contestant, count)
+            yield from _measure_start(contestant, count)
     for contestant in ours:
         yield _measure_decision(contestant, there)
 
@@ -70,7 +70,9 @@ def measure_crowd(names: list[str], seconds: float) -> Iterator[Fields]:
 def _measure_idle(contestant: Contestant, count: int, seconds: float) -> Iterator[Fields]:
     with Turn(contestant) as turn:
         assert turn.service is not None
-        time.sleep(SETTLE_SEC)  # nothing tells when a daemon has settled
+        if contestant.launched_by_cgoom and count > EQUALS:
+            turn.service.wait_for(_FOLLOWED)
+        time.sleep(SETTLE_SEC)  # nothing else tells when a daemon has settled
         before, begun = turn.service.read_cost(), time.monotonic()
         time.sleep(seconds)  # the window itself
         after, took = turn.service.read_cost(), time.monotonic() - begun
@@ -83,16 +85,19 @@ def _measure_idle(contestant: Contestant, count: int, seconds: float) -> Iterato
     yield head | {"what": f"idle with {count:,} workloads: RSS / PSS / RssAnon, MiB", "value": memory}
 
 
-def _measure_start(contestant: Contestant, count: int) -> Fields:
-    """From `systemctl start` to READY."""
+def _measure_start(contestant: Contestant, count: int) -> Iterator[Fields]:
+    """From `systemctl start` to READY, and until every workload is followed, which it does beside its watching."""
+    head = {"kind": "cost", "contestant": contestant.name}
     with Turn(contestant) as turn:
         assert turn.service is not None
-        took = turn.service.start_sec
-        adopted = re.search(r"(\d+) workloads adopted", turn.service.log(LOG_LINES))
-    assert adopted is not None, "the daemon did not say how many it adopted"
-    assert int(adopted[1]) == count, f"{adopted[1]} of {count} adopted"
-    what = f"start with {count:,} workloads, s"
-    return {"kind": "cost", "contestant": contestant.name, "what": what, "value": round(took, 2)}
+        adopted = turn.service.wait_for(r"(\d+) workloads adopted")
+        assert int(adopted[1]) == count, f"{adopted[1]} of {count} adopted"
+        what = f"start with {count:,} workloads, s"
+        yield head | {"what": what, "value": round(turn.service.start_sec, 2)}
+        if count > EQUALS:
+            turn.service.wait_for(_FOLLOWED)
+            what = f"start with {count:,} workloads until all are followed, s"
+            yield head | {"what": what, "value": round(time.monotonic() - turn.service.begun, 2)}
 
 
 def measure_launch(_names: list[str], _seconds: float) -> Iterator[Fields]:

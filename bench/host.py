@@ -16,6 +16,8 @@ from tests.support.wait import wait_until
 CGROUP = Path("/sys/fs/cgroup")
 # Seconds; a Python daemon starts in 4 s in an emulated guest, in 20 s beside ten thousand workloads.
 COMMAND_LIMIT = 120.0
+# Seconds a daemon may need to say what is waited for; chosen: ten thousand workloads are followed in a minute.
+SAY_LIMIT = 300
 # Seconds the memory of what was killed may need to come back.
 QUIET_LIMIT = 60.0
 # Seconds of one look at the processors, and of all looks; share of their time that has to be idle. Chosen.
@@ -91,9 +93,9 @@ class Service:
     def __init__(self, unit: str) -> None:
         """Start it; returns when systemd says that it runs."""
         self._unit = f"{unit}.service"
-        begun = time.monotonic()
+        self.begun = time.monotonic()
         run("systemctl", "start", self._unit)
-        self.start_sec = time.monotonic() - begun
+        self.start_sec = time.monotonic() - self.begun
         self.pid = int(run("systemctl", "show", "--property=MainPID", "--value", self._unit))
         assert self.pid > 0, f"{unit} did not stay: {run('journalctl', '-u', self._unit, '-n', '5', '-o', 'cat')}"
         self._cgroup = CGROUP / run("systemctl", "show", "--property=ControlGroup", "--value", self._unit).lstrip("/")
@@ -118,6 +120,28 @@ class Service:
     def log(self, lines: int) -> str:
         """The last lines that it wrote."""
         return run("journalctl", "-u", self._unit, "-n", str(lines), "-o", "cat")
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Its first line since this start that has the pattern in it, as soon as it is written.
+
+        Raises AssertionError after SAY_LIMIT seconds.
+        """
+        invocation = run("systemctl", "show", "--property=InvocationID", "--value", self._unit).strip()
+        command = [
+            "timeout",
+            str(SAY_LIMIT),
+            "journalctl",
+            "--follow",
+            "--lines=all",
+            "--output=cat",
+            f"_SYSTEMD_INVOCATION_ID={invocation}",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as journal:
+            assert journal.stdout is not None
+            found = next((found for line in journal.stdout if (found := re.search(pattern, line))), None)
+            journal.terminate()  # and `timeout` the other one
+        assert found is not None, f"{self._unit} did not say {pattern}"
+        return found
 
     def stop(self) -> None:
         """End it."""
