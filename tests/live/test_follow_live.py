@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,17 +37,27 @@ class Host:
         self.directory, self.policy = directory / "mount", policy
         (self.directory / "s").mkdir(parents=True)
         self.root = open_cgroup(str(self.directory))
-        self.tree = Tree(self.root, "s", Scope(()))
+        self.stage, self.deeds = Stage(str(directory / "run")), Deeds()
+        self.history = History(str(directory / "state"))
+        self.begin()
+
+    def begin(self) -> None:
+        """A daemon that starts: it lists what is there."""
+        self.tree, journal = Tree(self.root, "s", Scope(())), Journal(-1, {})
         host = Surroundings(self.tree, "own.service", hybrid=False)
-        self.docket, self.deeds = Docket(host, policy), Deeds()
-        self.stage, journal = Stage(str(directory / "run")), Journal(-1, {})
-        ledger = Ledger(History(str(directory / "state")), self.stage, journal, "boot", "cgoom daemon")
+        self.docket = Docket(host, self.policy)
+        ledger = Ledger(self.history, self.stage, journal, "boot", "cgoom daemon")
         self.flights = Flights(host, self.docket, cast(Executor, self.deeds), Importance(), ledger, journal)
+        self.tree.rescan()
+
+    def end(self) -> None:
+        """The daemon ends; the host stays."""
+        self.flights.forget_ready()
+        self.tree.close()
 
     def close(self) -> None:
         """Give back what is open."""
-        self.flights.forget_ready()
-        self.tree.close()
+        self.end()
         self.stage.close()
         self.root.close()
 
@@ -137,6 +148,21 @@ def test_one_that_was_made_again_is_a_new_one(host: Host) -> None:
         sizes = {each: int((host.directory / "s" / each / "memory.current").read_text("ascii")) for each in ids}
         by_size = TieBreak.LARGEST in host.policy.victim.tie_break
         assert host.first(urgent=True) == max(ids, key=lambda each: (by_size and sizes[each], ids[each]))
+
+
+def test_one_that_was_made_again_before_its_event_is_not_the_oldest() -> None:
+    """On a tmpfs, which never gives out an inode number twice."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        host = Host(Path(scratch), Policy(victim=VictimPolicy(tie_break=(TieBreak.OLDEST,))))
+        for name in ("a", "b", "c"):
+            host.add(name, 500)
+        host.tree.rescan()
+        host.remove("a")
+        host.add("a", 500)
+        assert host.first(urgent=True) == "b"
+        host.tree.drain()
+        assert host.first(urgent=True) == "b"
+        host.close()
 
 
 def test_the_list_is_taken_again_in_the_middle(host: Host) -> None:
