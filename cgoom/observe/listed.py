@@ -50,18 +50,16 @@ class Listed:
         """How many have it."""
         return len(self._paths.get(priority, ()))
 
-    def pop(self, priority: int, *, oldest: bool) -> CgroupRef | None:
-        """Strike off the oldest or newest one that has it; None: nobody has."""
+    def find(self, priority: int, *, oldest: bool) -> CgroupRef | None:
+        """The oldest or newest one that has it; None: nobody has."""
         paths = self._paths.get(priority)
         if paths is None:
             return None
         path = next(iter(paths)) if oldest else next(reversed(paths))
-        ref = CgroupRef(path, paths[path])
-        self.take(path)
-        return ref
+        return CgroupRef(path, paths[path])
 
     def take(self, path: str) -> bool:
-        """Strike this one off; whether it was listed."""
+        """Strike it off; whether it was listed."""
         priority = self._priorities.pop(path, None)
         if priority is None:
             return False

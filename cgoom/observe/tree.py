@@ -51,7 +51,7 @@ class Tree:
         self._inotify = Inotify()
         self._members: dict[str, Member] = {}
         self._listed = Listed()
-        self._was_spared = False  # the kernel had killed nobody in the slice when it was first listed
+        self._was_spared = False  # when the slice was listed, the kernel had killed nobody in it, nor met a limit
         self._late: list[Change] = []  # found on the way to somebody, for the next `follow`
         self._ranks = Ranks()
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
@@ -100,15 +100,15 @@ class Tree:
 
         None: it is gone, has another one, or is another cgroup by now. Else the generation is one further.
         """
-        ref = self._listed.pop(priority, oldest=oldest)
-        if ref is None:
-            return None
-        self._late += self._look_at(ref.path, was_listed=True)
-        member = self.find(ref)
+        ref = self._listed.find(priority, oldest=oldest)
+        member = self.find(ref) if ref is not None else None
         return member if member is not None and member.workload.priority == priority else None
 
     def follow(self, until_usec: int, *, oldest: bool) -> list[Change]:
-        """Follow who is only listed until then, one at least; with what was found on the way to somebody before."""
+        """Follow who is only listed until then, one at least.
+
+        The changes that this brought, and those of everybody else who was followed since the last call.
+        """
         while (priority := self._listed.largest()) is not None:
             self.follow_next(priority, oldest=oldest)
             if read_usec() >= until_usec:
@@ -117,11 +117,11 @@ class Tree:
         return changes
 
     def shields(self, path: str) -> bool:
-        """Whether a protected workload is somewhere below this cgroup; above who is only listed stands nobody."""
+        """Whether a protected workload is somewhere below this cgroup. Who is only listed is below no workload."""
         return self._ranks.shields(path)
 
     def find(self, ref: CgroupRef) -> Member | None:
-        """The member of this identity; None when it is gone or another cgroup has taken its path."""
+        """The member of this identity, followed from now on; None: it is gone, or another cgroup has taken its path."""
         if ref.path in self._listed:
             self._late += self._look_at(ref.path)
         member = self._members.get(ref.path)
@@ -184,8 +184,8 @@ class Tree:
                 pending += self._watch_parent(looked_at)
         return changes
 
-    def _look_at(self, path: str, *, was_listed: bool = False) -> list[Change]:
-        was_listed |= self._listed.take(path)
+    def _look_at(self, path: str) -> list[Change]:
+        was_listed = self._listed.take(path)
         try:
             cgroup = open_cgroup(self._root.fd, path)
         except GoneError:
@@ -238,7 +238,7 @@ class Tree:
         return changes
 
     def _is_new_kill(self) -> bool:
-        """Whether what the kernel killed in the slice, it killed after the slice was first listed.
+        """Whether the kernel killed somebody in the slice after it was listed.
 
         The counters of the slice include those of everybody in it, except where cgroup2 is mounted with
         `memory_localevents`: there they stay 0, and it is not known.
@@ -282,21 +282,20 @@ class Tree:
         return changes
 
     def _forget(self, path: str) -> list[Change]:
-        if path in self._watched:
-            self._unwatch(path)
+        changes = self._forget_below(path) if path in self._watched else []
         member = self._members.pop(path, None)
         if member is None:
-            return []
+            return changes
         self.generation += 1
         self._ranks.remove(member)
         for wd in member.watches.values():
             self._inotify.remove(wd)
             del self._files[wd]
         member.cgroup.close()
-        return [Change(ChangeKind.ENDED, member.workload)]
+        return [*changes, Change(ChangeKind.ENDED, member.workload)]
 
     def _forget_below(self, path: str) -> list[Change]:
-        """This one was removed and made again between two looks: nobody whom we knew below is there any more."""
+        """It is gone, and whoever was below it, though a new one may be there: their events may come too late."""
         self._unwatch(path)
         below = [known for known in self._members if known.startswith(path + "/")]
         return [change for known in below for change in self._forget(known)]

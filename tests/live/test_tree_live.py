@@ -176,28 +176,50 @@ def test_who_says_no_priority_or_no_name_is_looked_at(stage: Stage) -> None:
     assert names(tree) == {900: ["half"], 500: ["plain"]}
 
 
-def test_a_slice_that_was_made_again_is_another_one(stage: Stage) -> None:
-    """Both events are taken in one turn, as after a last workload that ended and a first one that was launched."""
+@pytest.mark.parametrize("is_touched", [True, False])
+def test_a_slice_that_was_made_again_is_another_one(stage: Stage, is_touched: bool) -> None:
+    """All events are taken in one turn, as after a last workload that ended and a first one that was launched."""
     with stage.slice.make_child("inner.slice") as inner, open_cgroup(stage.slice.fd) as root:
-        old = Stage(root, inner).add("old", 100)
+        made = Stage(root, inner).add("old", 100)
+    old = CgroupRef("inner.slice/old", made.cgroup_id)
     tree = Tree(root := open_cgroup(stage.slice.fd), "inner.slice", Scope(()))
     tree.rescan()
-    followed = tree.find(CgroupRef("inner.slice/old", old.cgroup_id))
-    assert followed is not None
+    assert tree.find(old) is not None
     with stage.slice.open_child("inner.slice") as inner:
+        if is_touched:  # then the new one is there at an event that comes before those of the old one's end
+            os.setxattr(inner.fd, "trusted.cgoom.test", b"")
         inner.remove_child("old")
     stage.slice.remove_child("inner.slice")
     with stage.slice.make_child("inner.slice") as inner:
         again = Stage(root, inner)
-        again.add("new", 300)
+        again.add("old", 300)
         tree.drain()
-        assert names(tree) == {300: ["new"]}
+        assert tree.find(old) is None
+        assert names(tree) == {300: ["old"]}
         again.add("late", 700)
         tree.drain()
-        assert names(tree) == {700: ["late"], 300: ["new"]}
+        assert names(tree) == {700: ["late"], 300: ["old"]}
     assert not tree.blind
     tree.close()
     root.close()
+
+
+def test_a_slice_that_is_gone_when_its_events_are_taken_takes_all_with_it(stage: Stage) -> None:
+    with stage.slice.make_child("inner.slice") as inner, open_cgroup(stage.slice.fd) as root:
+        old = CgroupRef("inner.slice/old", Stage(root, inner).add("old", 100).cgroup_id)
+        tree = Tree(root, "inner.slice", Scope(()))
+        tree.rescan()
+        assert tree.find(old) is not None
+        os.setxattr(inner.fd, "trusted.cgoom.test", b"")
+        inner.remove_child("old")
+        stage.slice.remove_child("inner.slice")
+        tree.drain()
+        assert (len(tree), tree.find(old)) == (0, None)
+        with stage.slice.make_child("inner.slice") as again:
+            Stage(root, again).add("old", 900)
+            tree.drain()
+            assert names(tree) == {900: ["old"]}
+        tree.close()
 
 
 def test_what_was_lost_is_listed_again(stage: Stage) -> None:

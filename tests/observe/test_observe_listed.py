@@ -33,7 +33,9 @@ def test_it_is_a_list_by_priority_and_age(before: Rows, rows: Rows, takes: list[
             priority, oldest = taken
             equals = [row for row in left if row[2] == priority]
             row = (equals[0] if oldest else equals[-1]) if equals else None
-            assert listed.pop(priority, oldest=oldest) == (None if row is None else CgroupRef(row[1], row[0]))
+            found = listed.find(priority, oldest=oldest)
+            assert found == (None if row is None else CgroupRef(row[1], row[0]))
+            assert found is None or listed.take(found.path)
         left = [other for other in left if other != row]
     agree(listed, left)
 
