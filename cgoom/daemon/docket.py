@@ -27,8 +27,8 @@ _BY_SIZE = frozenset({TieBreak.LARGEST, TieBreak.SMALLEST})
 # guest, so that a threshold is not crossed unseen meanwhile.
 SLICE_USEC = 3_000
 # The same when somebody has to die: beyond it the largest of those that were read dies. Chosen: what a hog takes
-# meanwhile is less than what lies below the kill threshold of a host of 1 GiB. To find one that can die at all among
-# those that are only listed may take longer. What an order that is prepared may take to follow is as much.
+# meanwhile is less than what lies below the kill threshold of a host of 1 GiB. Finding one that can die at all among
+# those that are only listed may take longer. `find_equals` may follow others for as long.
 URGENT_USEC = 20_000
 # Microseconds after which a size is read again, and after which it counts for nothing; chosen: a hog grows by some
 # tens of MiB meanwhile, and the sizes of hundreds of equals can be read in slices.
@@ -90,7 +90,7 @@ class Docket:
                 return ()
             if self.unread or self._read:
                 deadline_usec = deadline_usec or read_usec() + (URGENT_USEC if urgent else SLICE_USEC)
-                self._read_sizes(now_usec, deadline_usec, urgent)
+                self._read_sizes(stuck, now_usec, deadline_usec, urgent)
             # Who is followed on the way may turn out to have another priority than it was listed with.
             if self._key == (self._host.tree.generation, stuck):
                 break
@@ -103,7 +103,7 @@ class Docket:
 
     @property
     def generation(self) -> int:
-        """Of the tree that the last look was at; -1: there was none."""
+        """Of the tree that the last look was at; -1: there was none, or no time to find the first."""
         return self._key[0] if self._key is not None else -1
 
     @property
@@ -124,6 +124,9 @@ class Docket:
                 more = self._follow_able(priority, stuck, until_usec)
                 first += [more] if more is not None else []
                 self._is_searching = more is None and self._host.tree.count_listed(priority) > 0
+            if len(first) == 1 and not self._is_by_size:  # and the second, for the reason's sake
+                more = self._follow_able(priority, stuck, read_usec() + SLICE_USEC)
+                first += [more] if more is not None else []
             if first or self._is_searching:
                 break
         if first and not self._is_searching:
@@ -159,7 +162,7 @@ class Docket:
                     self._keep(member, before.usage, read_at_usec[member.workload.ref])
             self._read = deque(sorted(self._read, key=lambda pair: pair[0]))
 
-    def _read_sizes(self, now_usec: int, deadline_usec: int, urgent: bool) -> None:
+    def _read_sizes(self, stuck: frozenset[CgroupRef], now_usec: int, deadline_usec: int, urgent: bool) -> None:
         """Read what is missing, then what is old, for as long as there is time, and one of them at least."""
         while self._read and now_usec - self._read[0][0] > SIZE_LIMIT_USEC:
             member = self._read.popleft()[1]
@@ -167,10 +170,10 @@ class Docket:
             self._unread.append(member)
             self._first = None
         while self.unread:
+            if self._priority is not None and not (self._unread and urgent):  # who is known can be read in less time
+                self._follow_equal(self._priority, stuck)
             if self._unread:
                 self._keep_read(self._unread.popleft(), now_usec, urgent)
-            else:
-                self._follow_equal()
             if read_usec() >= deadline_usec:
                 break
         while not urgent and self._read and now_usec - self._read[0][0] > SIZE_AGE_USEC:
@@ -178,12 +181,10 @@ class Docket:
                 break
             self._keep_read(self._read.popleft()[1], now_usec, urgent)
 
-    def _follow_equal(self) -> None:
-        """Take one more of the equals that are only listed, if it may be chosen."""
-        if self._priority is None or self._key is None:
-            return
-        member = self._follow_next(self._priority)
-        if member is not None and self._is_able(member, self._key[1]):
+    def _follow_equal(self, priority: int, stuck: frozenset[CgroupRef]) -> None:
+        """Take one more of the equals that are only listed, if there is one that may be chosen."""
+        member = self._follow_next(priority)
+        if member is not None and self._is_able(member, stuck):
             self._equals[member.workload.ref] = Candidate(member.workload)
             self._unread.append(member)
 
@@ -216,7 +217,10 @@ class Docket:
         self._first = None
 
     def find_considered(self, victim: Candidate) -> list[Considered]:
-        """The first of the order, for the record: the victim, its equals as they were known, then the next that are."""
+        """The first of the order, for the record: the victim, its equals as they were known, then the next ones.
+
+        Whoever is only listed is left out.
+        """
         equals = [each for ref, each in self._equals.items() if ref != victim.workload.ref]
         if len(equals) <= EQUALS_LIMIT:
             equals = rank(equals, self._policy.victim)
@@ -240,12 +244,13 @@ class Docket:
         by_size, until_usec = self._is_by_size and not self._host.hybrid, read_usec() + URGENT_USEC
         for priority in self._host.tree.priorities():
             found = self._able(priority)
-            while self._host.tree.count_listed(priority) and len(found) <= limit:
+            most = len(found) + limit + 1  # those that are only listed may all come before those that are followed
+            while self._host.tree.count_listed(priority) and len(found) < most:
                 member = self._host.tree.follow_next(priority, oldest=self.is_oldest_first)
                 found += [member] if member is not None and self._is_able(member) else []
                 if read_usec() >= until_usec:
                     break
-            self.is_cut = bool(self._host.tree.count_listed(priority)) and len(found) <= limit
+            self.is_cut = bool(self._host.tree.count_listed(priority)) and len(found) < most
             read = may_read and by_size and 1 < len(found) <= limit
             if found:
                 yield [self._look_at(member, read) for member in found]

@@ -1,9 +1,13 @@
-"""What happens to workloads without our doing: they appear and end, the kernel kills in one, one is left empty."""
+"""What happens to workloads without our doing: they appear and end, the kernel kills in one, one is left empty.
+
+And following those that are only listed, beside everything else.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cgoom.act.leftover import remove_leftover
 from cgoom.core.pace import REST_TIMES
@@ -18,9 +22,8 @@ from cgoom.model import Candidate, CgroupRef, Level, Origin, Outcome, Why
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.journal import Journal, Severity
 
-# Microseconds that one turn spends on following workloads that were only listed when the daemon started; chosen: the
-# next look at the host is further away, and there is one turn of the loop for some ten of them. To follow one was
-# measured to take 40 us, and 1 ms in an emulated guest.
+# Microseconds that one turn spends on following workloads that are only listed; chosen: the next look at the host is
+# further away. To follow one was measured to take 40 us, and 1 ms in an emulated guest, which makes ten of them a turn.
 FOLLOW_USEC = 10_000
 # Microseconds between one of them and the next where the host has to be looked at more often than that; chosen: a tenth
 # of a processor where it is slowest, and thousands are followed within minutes.
@@ -37,13 +40,15 @@ class Follower:
     ledger: Ledger
     journal: Journal
     root_fd: int
-    _unfollowed: int = 0
-    _at_usec: int = 0
+    _found: deque[Change] = field(default_factory=deque, init=False)
+    _is_behind: bool = field(default=False, init=False)  # `catch_up` met somebody who was only listed
+    _at_usec: int = field(default=0, init=False)
 
     @property
     def due_usec(self) -> int:
         """When `catch_up` has something to do; NEVER_USEC: it has not."""
-        return self._at_usec if self.tree.is_behind or (self._unfollowed and not self.tree.blind) else NEVER_USEC
+        is_told = not self._is_behind or self.tree.blind
+        return NEVER_USEC if is_told and not self._found and not self.tree.is_behind else self._at_usec
 
     def take(self, changes: Iterable[Change], level: Level) -> frozenset[CgroupRef]:
         """Record what the kernel did, remove what is left empty; who has ended."""
@@ -58,19 +63,35 @@ class Follower:
         return frozenset(ended)
 
     def catch_up(self, level: Level, *, is_early: bool, oldest: bool) -> frozenset[CgroupRef]:
-        """Follow some of those that were only listed, a quarter of a processor's time at most; who has ended meanwhile.
+        """Follow some of those that are only listed, a quarter of a processor's time at most; who has ended meanwhile.
 
         `is_early`: there is time for more than one. `oldest`: which one of equals comes first.
         """
         begun_usec = read_usec()
-        self._unfollowed = max(self._unfollowed, self.tree.unfollowed)
         until_usec = begun_usec + (FOLLOW_USEC if is_early else 0)
-        ended = self.take(self.tree.follow(until_usec, oldest=oldest), level)
-        if self._unfollowed and not self.tree.unfollowed and not self.tree.blind:
-            self._unfollowed = 0
+        ended = self._take_found(level, until_usec)
+        if read_usec() < until_usec or not self._found:
+            self._is_behind = self._is_behind or self.tree.unfollowed > 0
+            self._found.extend(self.tree.follow(until_usec, oldest=oldest))
+        if self._is_behind and not self.tree.unfollowed and not self.tree.blind:
+            self._is_behind = False
             self.journal.write(Severity.INFO, f"all {len(self.tree)} workloads are followed")
         now_usec = read_usec()
         self._at_usec = now_usec + (REST_TIMES * (now_usec - begun_usec) if is_early else PAUSE_USEC)
+        return ended
+
+    def finish(self, level: Level) -> None:
+        """Tell what was found and not told yet, at the end of the daemon."""
+        self._found.extend(self.tree.follow(0, oldest=False))
+        self._take_found(level, NEVER_USEC)
+
+    def _take_found(self, level: Level, until_usec: int) -> frozenset[CgroupRef]:
+        """Take what was found until then, one at least: to remove what is left empty takes longer than to follow it."""
+        ended: frozenset[CgroupRef] = frozenset()
+        while self._found:
+            ended |= self.take((self._found.popleft(),), level)
+            if read_usec() >= until_usec:
+                break
         return ended
 
     def _record_kernel_kill(self, change: Change, level: Level) -> None:

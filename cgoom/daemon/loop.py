@@ -105,7 +105,7 @@ class Loop:
             self.step(parts.sources.wait(self._wake_at_usec - read_usec()))
         parts.notifier.send("STOPPING=1")
         parts.flights.forget_ready()
-        self._follow(is_early=False)  # what was found on the way is still to be told
+        self._follower.finish(self._state.level)
         parts.ledger.flush_all()
         parts.standby.end()
 
@@ -304,21 +304,18 @@ class Loop:
 
     @property
     def _follow_due_usec(self) -> int:
-        """Not while somebody dies, nor while it is found out who would: whoever is followed is news for that."""
-        is_held_back = self._state.flight is not None or self._parts.docket.unread
+        """Not while a victim dies, nor while the docket finds out who would: it would have to begin anew."""
+        flight = self._state.flight
+        is_held_back = (flight is not None and flight.killed) or self._parts.docket.unread
         return NEVER_USEC if is_held_back else self._follower.due_usec
 
     def _catch_up(self) -> None:
         """Follow who is only listed, beside everything else: for a while where there is time, else one of them."""
         if read_usec() >= self._follow_due_usec:
-            is_early = self._is_early
+            is_early, oldest = self._is_early, self._parts.docket.is_oldest_first
             if is_early:
                 self._parts.importance.lower()
-            self._follow(is_early=is_early)
-
-    def _follow(self, *, is_early: bool) -> None:
-        oldest = self._parts.docket.is_oldest_first
-        self._forget(self._follower.catch_up(self._state.level, is_early=is_early, oldest=oldest))
+            self._forget(self._follower.catch_up(self._state.level, is_early=is_early, oldest=oldest))
 
     def _rest(self, begun_usec: int) -> None:
         """Leave others their share of this processor while the host is not short."""

@@ -113,13 +113,13 @@ def test_equals_that_are_not_followed_yet_are_read_in_slices_too(world: World) -
 def test_who_dies_now_is_the_largest_of_those_that_there_was_time_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each clock that is read is 2 ms later: there is time for the newest ones, and never one of more worth."""
+    """Each clock that is read is 3 ms later: there is time for the newest ones, and never one of more worth."""
     members = [world.add(f"w{number}", 500, GIB) for number in range(9)]
     members.sort(key=lambda member: member.workload.ref.cgroup_id)
     world.resize(members[0], 60 * GIB)
     world.resize(members[-3], 3 * GIB)
     world.list_only(*members, world.add("precious", 100, 90 * GIB))
-    ticks = iter(range(0, HOUR_USEC, 2_000))
+    ticks = iter(range(0, HOUR_USEC, 3_000))
     monkeypatch.setattr(docket_module, "read_usec", lambda: next(ticks))
     assert first(world, 0, urgent=True) == members[-3].workload.name
     assert world.docket.unread
@@ -142,10 +142,20 @@ def test_age_alone_decides_among_those_that_are_not_followed_yet(world: World, t
     world.docket.set_policy(world.policy)
     members = [world.add(name, 500) for name in ("a", "b", "c")]
     members.sort(key=lambda member: member.workload.ref.cgroup_id)
-    world.list_only(members[0], members[2])
-    picked = members[2] if tie_break is TieBreak.NEWEST else members[0]
-    assert first(world, 0, urgent=True) == picked.workload.name
+    world.list_only(members[0], members[2], world.add("precious", 100))
+    picked = [members[2], members[1]] if tie_break is TieBreak.NEWEST else [members[0], members[1]]
+    found = world.docket.look(frozenset(), 0, urgent=True)
+    assert [each.workload for each in found] == [member.workload for member in picked]
     assert world.docket.unread == 0
+
+
+@pytest.mark.parametrize("tie_break", [TieBreak.NEWEST, TieBreak.OLDEST, TieBreak.LARGEST])
+def test_the_second_of_equals_that_are_not_followed_yet_is_one_of_them(world: World, tie_break: TieBreak) -> None:
+    world.policy = replace(world.policy, victim=replace(world.policy.victim, tie_break=(tie_break,)))
+    world.docket.set_policy(world.policy)
+    world.list_only(*[world.add(name, 500) for name in ("a", "b", "c")], world.add("precious", 100))
+    found = world.docket.look(frozenset(), 0, urgent=True)
+    assert [each.workload.priority for each in found] == [500, 500]
 
 
 @pytest.mark.parametrize("name", ["a", "b", "c"])
@@ -208,6 +218,18 @@ def test_the_order_that_is_handed_over_follows_no_more_than_it_needs(world: Worl
     newest = sorted(members[:-1], key=lambda member: -member.workload.ref.cgroup_id)
     assert set(order) == {member.workload for member in (newest[:64] if count > 64 else members)}
     assert len(world.view.listed) == max(0, count + 1 - 65)
+
+
+@pytest.mark.parametrize("tie_break", [TieBreak.NEWEST, TieBreak.OLDEST])
+def test_many_that_are_followed_do_not_hide_who_comes_before_them(world: World, tie_break: TieBreak) -> None:
+    """As after a rescan: those that were followed before stay so, and the first of all is only listed."""
+    world.policy = replace(world.policy, victim=replace(world.policy.victim, tie_break=(tie_break,)))
+    world.docket.set_policy(world.policy)
+    members = [world.add(f"w{number}", 500) for number in range(12)]
+    members.sort(key=lambda member: member.workload.ref.cgroup_id, reverse=tie_break is TieBreak.NEWEST)
+    world.list_only(*members[:3], members[-1])
+    order = rank_first(world.docket.find_equals(4, may_read=False), world.policy.victim, 4)
+    assert order == tuple(member.workload for member in members[:4])
 
 
 def test_the_order_ends_where_there_was_no_time_to_know_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import pytest
 
 import cgoom.daemon.follow as follow_module
 import cgoom.daemon.loop as loop_module
 from cgoom.core.match import Scope
+from cgoom.daemon.follow import Follower
 from cgoom.daemon.loop import Loop, Parts
+from cgoom.daemon.sources import NEVER_USEC
 from cgoom.kernel.cgroup import open_cgroup
-from cgoom.model import Candidate, HostMemory, Ladder, Policy, Workload
-from cgoom.observe.tree import Change, Tree
+from cgoom.model import Candidate, CgroupRef, HostMemory, Ladder, Level, Policy, Workload
+from cgoom.observe.tree import Change, ChangeKind, Tree
 from tests.daemon.loop_world import CLOSE, Known, Short
 
 
@@ -71,7 +76,8 @@ def test_who_is_only_listed_is_followed_where_there_is_time(
         monkeypatch.setattr(module, "read_usec", lambda: now_usec[0])
     monkeypatch.setattr(Short, "read", lambda _: memory[0])
     monkeypatch.setattr(Behind, "follow", follow)
-    old, parts.tree = parts.tree, Behind(open_cgroup(parts.root_fd), "cgoom.slice", Scope(()))
+    root = open_cgroup(parts.root_fd)
+    parts.tree = Behind(root, "cgoom.slice", Scope(()))
     loop = Loop(parts, Policy(ladder=Ladder(warn=())))
     if len(memory) > 1:
         monkeypatch.setattr(Behind, "unfollowed", 0)
@@ -83,4 +89,33 @@ def test_who_is_only_listed_is_followed_where_there_is_time(
         loop.step(frozenset())  # too early for more
         now_usec[0] += 20_000
     assert given_usec == times_usec
-    old.close()
+    parts.tree.close()
+    root.close()
+
+
+def test_what_was_found_is_told_one_by_one_and_all_of_it_at_the_end(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To tell one takes longer than a turn has."""
+    now_usec = itertools.count(0, follow_module.FOLLOW_USEC)
+    monkeypatch.setattr(follow_module, "read_usec", lambda: next(now_usec))
+    told: list[int] = []
+
+    def follow(_tree: Tree, _until_usec: int, *, oldest: bool) -> list[Change]:
+        return [Change(ChangeKind.APPEARED, victim)] * 3 if not told else []
+
+    def take(_follower: Follower, changes: Sequence[Change], _level: Level) -> frozenset[CgroupRef]:
+        told.append(len(changes))
+        return frozenset()
+
+    monkeypatch.setattr(Tree, "follow", follow)
+    monkeypatch.setattr(Follower, "take", take)
+    follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
+    assert follower.due_usec == NEVER_USEC
+    for turn in range(2):
+        follower.catch_up(Level.OK, is_early=True, oldest=False)
+        assert len(told) == turn
+        assert follower.due_usec != NEVER_USEC
+    follower.finish(Level.OK)
+    assert told == [1, 1, 1]
+    assert follower.due_usec == NEVER_USEC
