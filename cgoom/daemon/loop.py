@@ -86,6 +86,7 @@ class Loop:
         self._flush_by_usec = 0
         self._told: tuple[int, Level] | None = None
         self._is_calm = False
+        self._is_short = False  # as of the last sample, somebody would have to die
         self._is_helpless = False  # somebody would have to die, and nobody can be chosen
         self.ending = False
 
@@ -154,7 +155,7 @@ class Loop:
         raw = raw_level(policy.host, memory)
         may_fire = kills_at_once(policy, self._state, raw, now_usec)
         fired = parts.flights.fire(self._state.stuck, now_usec) if may_fire else ()
-        self._is_helpless = False
+        self._is_short, self._is_helpless = raw == Level.KILL and bool(policy.ladder.kill), False
         self._is_calm = is_calm(self._state, raw)
         if self._is_calm:
             parts.flights.calm_down()
@@ -304,9 +305,10 @@ class Loop:
 
     @property
     def _follow_due_usec(self) -> int:
-        """Not while a victim dies, nor while the docket finds out who would: it would have to begin anew."""
+        """Not while somebody dies or will in a moment, nor while the docket finds out who: it would begin anew."""
         flight = self._state.flight
-        is_held_back = (flight is not None and flight.killed) or self._parts.docket.unread
+        may_kill = self._is_short and not self._is_helpless and not self._state.held
+        is_held_back = may_kill or (flight is not None and flight.killed) or self._parts.docket.unread
         return NEVER_USEC if is_held_back else self._follower.due_usec
 
     def _catch_up(self) -> None:

@@ -9,14 +9,16 @@ import pytest
 
 import cgoom.daemon.follow as follow_module
 import cgoom.daemon.loop as loop_module
+from cgoom.act.execute import Answer
 from cgoom.core.match import Scope
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.loop import Loop, Parts
 from cgoom.daemon.sources import NEVER_USEC
 from cgoom.kernel.cgroup import open_cgroup
-from cgoom.model import Candidate, CgroupRef, HostMemory, Ladder, Level, Policy, Workload
+from cgoom.model import Candidate, CgroupRef, HostMemory, Ladder, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from tests.daemon.loop_world import CLOSE, Known, Short
+from tests.daemon.world import Deeds
 
 
 class Behind(Tree):
@@ -41,15 +43,16 @@ LEAVING = HostMemory(1 << 30, (1 << 30) // 17, 0, 0)  # above the kill threshold
 
 
 @pytest.mark.parametrize(
-    ("memory", "is_helpless", "unread", "times_usec"),
+    ("memory", "kill", "unread", "times_usec"),
     [
-        ([AMPLE], True, 0, [10_000, 10_000]),
-        ([WARNED], True, 0, [10_000, 10_000]),
-        ([CLOSE], True, 0, [0, 0]),  # one of them each time
-        ([LOW], True, 0, [10_000, 10_000]),
-        ([LOW], False, 0, []),
-        ([LOW, LEAVING], True, 0, [0, 0]),
-        ([WARNED], True, 3, []),  # the docket follows whom it needs
+        ([AMPLE], None, 0, [10_000, 10_000]),
+        ([WARNED], None, 0, [10_000, 10_000]),
+        ([CLOSE], None, 0, [0, 0]),  # one of them each time
+        ([LOW], None, 0, [10_000, 10_000]),
+        ([LOW], Outcome.DONE, 0, []),
+        ([LOW], Outcome.GONE, 0, []),  # the next one may have to die in a moment
+        ([LOW, LEAVING], None, 0, [0, 0]),
+        ([WARNED], None, 3, []),  # the docket follows whom it needs
     ],
 )
 def test_who_is_only_listed_is_followed_where_there_is_time(
@@ -57,13 +60,15 @@ def test_who_is_only_listed_is_followed_where_there_is_time(
     victim: Workload,
     monkeypatch: pytest.MonkeyPatch,
     memory: list[HostMemory],
-    is_helpless: bool,
+    kill: Outcome | None,
     unread: int,
     times_usec: list[int],
 ) -> None:
+    """`kill`: what comes of the kill of the one that can be chosen; None: nobody can."""
     assert isinstance(parts.docket, Known)
     monkeypatch.setattr(Known, "unread", unread)
-    parts.docket.found = () if is_helpless else (Candidate(victim),)
+    parts.docket.found = () if kill is None else (Candidate(victim),)
+    monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(kill or Outcome.FAILED, ""))
     now_usec, given_usec = [1_000_000], []
 
     def follow(tree: Behind, until_usec: int, *, oldest: bool) -> list[Change]:
