@@ -25,9 +25,9 @@ from cgoom.record.journal import Journal, Severity
 # Microseconds that one turn spends on following workloads that are only listed; chosen: the next look at the host is
 # further away. To follow one was measured to take 40 us, and 1 ms in an emulated guest, which makes ten of them a turn.
 FOLLOW_USEC = 10_000
-# Microseconds between one of them and the next where the host has to be looked at more often than that; chosen: a tenth
-# of a processor where it is slowest, and thousands are followed within minutes.
-PAUSE_USEC = 10_000
+# Microseconds between one of them and the next where the host has to be looked at within a turn; chosen: hardly a look
+# comes later for it, and thousands are followed within a quarter of an hour.
+PAUSE_USEC = 100_000
 
 
 @dataclass(slots=True)

@@ -139,9 +139,9 @@ class Loop:
         standby.keep(self._state.level, read_usec(), self._wake_at_usec, is_killing=self._is_killing)
         if self._is_calm:  # now and not with the next sample: there may be none until the host is short
             self._parts.flights.expect(standby.first, standby.generation, memory)
-        self._catch_up()
+        caught_up_usec = self._catch_up()
         self._beat()
-        self._rest(begun_usec)
+        self._rest(begun_usec + caught_up_usec)
 
     def _decide(
         self, memory: HostMemory, now_usec: int, changes: list[Change]
@@ -311,13 +311,18 @@ class Loop:
         is_held_back = may_kill or (flight is not None and flight.killed) or self._parts.docket.unread
         return NEVER_USEC if is_held_back else self._follower.due_usec
 
-    def _catch_up(self) -> None:
-        """Follow who is only listed, beside everything else: for a while where there is time, else one of them."""
-        if read_usec() >= self._follow_due_usec:
+    def _catch_up(self) -> int:
+        """Follow who is only listed, beside everything else: for a while where there is time, else one of them.
+
+        How long that took: it has a rest of its own, and the next look is not to wait for that.
+        """
+        begun_usec = read_usec()
+        if begun_usec >= self._follow_due_usec:
             is_early, oldest = self._is_early, self._parts.docket.is_oldest_first
             if is_early:
                 self._parts.importance.lower()
             self._forget(self._follower.catch_up(self._state.level, is_early=is_early, oldest=oldest))
+        return read_usec() - begun_usec
 
     def _rest(self, begun_usec: int) -> None:
         """Leave others their share of this processor while the host is not short."""

@@ -13,9 +13,9 @@ from cgoom.act.execute import Answer
 from cgoom.core.match import Scope
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.loop import Loop, Parts
-from cgoom.daemon.sources import NEVER_USEC
+from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.kernel.cgroup import open_cgroup
-from cgoom.model import Candidate, CgroupRef, HostMemory, Ladder, Level, Outcome, Policy, Workload
+from cgoom.model import Candidate, CgroupRef, HostMemory, HostPolicy, Ladder, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from tests.daemon.loop_world import CLOSE, Known, Short
 from tests.daemon.world import Deeds
@@ -92,7 +92,7 @@ def test_who_is_only_listed_is_followed_where_there_is_time(
     for _ in range(2):
         loop.step(frozenset())
         loop.step(frozenset())  # too early for more
-        now_usec[0] += 20_000
+        now_usec[0] += 100_000
     assert given_usec == times_usec
     parts.tree.close()
     root.close()
@@ -124,3 +124,33 @@ def test_what_was_found_is_told_one_by_one_and_all_of_it_at_the_end(
     follower.finish(Level.OK)
     assert told == [1, 1, 1]
     assert follower.due_usec == NEVER_USEC
+
+
+def test_a_look_is_not_later_for_those_that_were_followed_before_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_usec = [1_000_000]
+
+    def follow(_tree: Behind, _until_usec: int, *, oldest: bool) -> list[Change]:
+        now_usec[0] += 2_000
+        return []
+
+    for module in (loop_module, follow_module):
+        monkeypatch.setattr(module, "read_usec", lambda: now_usec[0])
+    monkeypatch.setattr(Short, "read", lambda _: CLOSE)
+    monkeypatch.setattr(Behind, "follow", follow)
+    root = open_cgroup(parts.root_fd)
+    parts.tree = Behind(root, "cgoom.slice", Scope(()))
+    loop, waits = Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill))), []
+
+    def wait(_sources: Sources, timeout_usec: int) -> frozenset[Source]:
+        waits.append(timeout_usec)
+        loop.ending = len(waits) == 2
+        return frozenset()
+
+    monkeypatch.setattr(Sources, "wait", wait)
+    loop.run()
+    assert now_usec[0] > 1_000_000
+    assert waits[1] <= 1_000
+    parts.tree.close()
+    root.close()
