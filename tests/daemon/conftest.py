@@ -23,7 +23,7 @@ from cgoom.observe.tree import Tree
 from cgoom.record.history import History
 from cgoom.record.journal import Journal
 from cgoom.record.stage import Stage
-from tests.daemon.loop_world import CONTROLS, Known, Noted, Rank, Short
+from tests.daemon.loop_world import Known, Noted, Rank, Short, write_controls
 from tests.daemon.world import Deeds
 
 
@@ -64,8 +64,7 @@ def victim(parts: Parts, tmp_path: Path) -> Workload:
     """A workload that lives, and is the first to die."""
     directory = tmp_path / "mount" / "app"
     directory.mkdir()
-    for name, text in CONTROLS.items():
-        (directory / name).write_text(text, encoding="ascii")
+    write_controls(directory)
     change, *_ = parts.tree.rescope(Scope((MatchRule("app", priority=600),)))
     assert isinstance(parts.docket, Known)
     parts.docket.found = (Candidate(change.workload),)

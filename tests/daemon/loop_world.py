@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cgoom.daemon.docket import Docket
 from cgoom.daemon.sources import NEVER_USEC
 from cgoom.daemon.standby import Unprepared
@@ -21,6 +23,12 @@ CONTROLS = {
     "memory.current": "4096\n",
     "memory.swap.current": "0\n",
 }
+
+
+def write_controls(directory: Path) -> None:
+    """The control files of a workload that lives."""
+    for name, text in CONTROLS.items():
+        (directory / name).write_text(text, encoding="ascii")
 
 
 class Short(MemInfo):

@@ -25,6 +25,7 @@ from cgoom.observe.tree import Tree
 from cgoom.record.history import History
 from cgoom.record.journal import Journal
 from cgoom.record.stage import Stage
+from tests.daemon.loop_world import write_controls
 from tests.daemon.world import GIB, SHORT, Deeds
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root for trusted.* xattrs")]
@@ -65,12 +66,16 @@ class Host:
         """A workload that lives."""
         path = self.directory / "s" / name
         path.mkdir()
-        controls = {"cgroup.kill": "", "cgroup.procs": "", "memory.events": "oom 0\n", "memory.swap.current": "0\n"}
-        controls |= {"cgroup.events": "populated 1\n", "memory.current": f"{size_bytes}\n"}
-        for control, text in (controls | {"memory.stat": f"anon {size_bytes}\n"}).items():
-            (path / control).write_text(text, encoding="ascii")
+        write_controls(path)
+        self.resize(name, size_bytes)
         with open_cgroup(str(self.directory), f"s/{name}") as made:
             write_identity(made.fd, Identity(name, priority))
+
+    def resize(self, name: str, size_bytes: int) -> None:
+        """It grew or shrank."""
+        path = self.directory / "s" / name
+        (path / "memory.current").write_text(f"{size_bytes}\n", encoding="ascii")
+        (path / "memory.stat").write_text(f"anon {size_bytes}\n", encoding="ascii")
 
     def remove(self, name: str) -> None:
         """It is gone."""

@@ -71,10 +71,9 @@ class Following(RuleBasedStateMachine):
 
     def write(self, name: str) -> None:
         """The files say what the book says."""
-        resident, path = self.residents[name], self.host.directory / "s" / name
-        (path / "cgroup.events").write_text(f"populated {int(resident.populated)}\n", encoding="ascii")
-        (path / "memory.current").write_text(f"{resident.size_bytes}\n", encoding="ascii")
-        (path / "memory.stat").write_text(f"anon {resident.size_bytes}\n", encoding="ascii")
+        resident, events = self.residents[name], self.host.directory / "s" / name / "cgroup.events"
+        events.write_text(f"populated {int(resident.populated)}\n", encoding="ascii")
+        self.host.resize(name, resident.size_bytes)
 
     @rule(name=NAMES, priority=PRIORITIES, size_bytes=SIZES)
     def add(self, name: str, priority: int, size_bytes: int) -> None:
