@@ -53,6 +53,7 @@ class Docket:
     def __init__(self, host: Surroundings, policy: Policy) -> None:
         self._host, self._policy = host, policy
         self._key: tuple[int, frozenset[CgroupRef]] | None = None
+        self._down_to = 0  # the priority below which nothing matters for the first two
         self._priority: int | None = None  # of the equals whose sizes decide; None: there are none
         self._is_searching = False  # there was no time to find one that can be chosen, or the first of them
         self._following: tuple[Candidate, ...] = ()
@@ -82,8 +83,8 @@ class Docket:
         """
         deadline_usec = None
         while True:
-            if self._key != (self._host.tree.generation, stuck):
-                self._key = (self._host.tree.generation, stuck)
+            if not self._is_current(stuck):
+                self._key = (self._host.tree.changes.generation, stuck)
                 self._find(stuck, NEVER_USEC if urgent else read_usec() + SLICE_USEC)
             if self._is_searching:
                 self._key = (-1, stuck)
@@ -92,7 +93,7 @@ class Docket:
                 deadline_usec = deadline_usec or read_usec() + (URGENT_USEC if urgent else SLICE_USEC)
                 self._read_sizes(stuck, now_usec, deadline_usec, urgent)
             # Who is followed on the way may turn out to have another priority than it was listed with.
-            if self._key == (self._host.tree.generation, stuck):
+            if self._is_current(stuck):
                 break
         if self.unread and not urgent:
             return ()
@@ -103,8 +104,13 @@ class Docket:
 
     @property
     def generation(self) -> int:
-        """Of the tree that the last look was at; -1: there was none, or no time to find the first."""
+        """Of the changes that the last look knew of; -1: there was none, or no time to find the first."""
         return self._key[0] if self._key is not None else -1
+
+    def _is_current(self, stuck: frozenset[CgroupRef]) -> bool:
+        """Whether the first two are as they were found."""
+        generation, key = self._host.tree.changes.down_to(self._down_to), self._key
+        return key is not None and key[1] == stuck and generation <= key[0]
 
     @property
     def unread(self) -> int:
@@ -115,7 +121,7 @@ class Docket:
     def _find(self, stuck: frozenset[CgroupRef], until_usec: int) -> None:
         """The equals of the largest priority number that has any, and one of the next, for the reason's sake."""
         first: list[Member] = []
-        self._following, self._priority, self._is_searching = (), None, False
+        self._following, self._priority, self._is_searching, self._down_to = (), None, False, 0
         priorities = iter(self._host.tree.priorities())
         for priority in priorities:
             first = self._able(priority, stuck)
@@ -143,7 +149,7 @@ class Docket:
             if following is None and read_usec() < until_usec:
                 following = self._follow_able(priority, stuck, until_usec)
             if following is not None:
-                self._following = (Candidate(following.workload),)
+                self._following, self._down_to = (Candidate(following.workload),), priority
                 return
 
     def _take_equals(self, first: list[Member]) -> None:
@@ -199,12 +205,12 @@ class Docket:
         return None
 
     def _follow_next(self, priority: int) -> Member | None:
-        """Follow one more. If nothing else shows on that occasion, the generation is still the one that we look at."""
+        """Follow one more. If nothing else shows on that occasion, what was found stays current."""
         tree, key = self._host.tree, self._key
-        generation = tree.generation
+        known = tree.changes.generation if key is not None and self._is_current(key[1]) else -1
         member = tree.follow_next(priority, oldest=self.is_oldest_first)
-        if member is not None and key is not None and key[0] == generation and tree.generation == generation + 1:
-            self._key = (tree.generation, key[1])
+        if member is not None and key is not None and tree.changes.generation == known + 1:
+            self._key = (tree.changes.generation, key[1])
         return member
 
     def _keep_read(self, member: Member, now_usec: int, urgent: bool) -> None:

@@ -70,7 +70,7 @@ class Flights:
         """While the host is not short: what the kill of the first of the order needs, without a word to anybody.
 
         A host may run short between two looks; then the kill is as quick as one that a warning came before. `first`:
-        the first two as of the tree's `generation`.
+        the first two as of this generation of the tree's changes.
         """
         certain, ready = (generation if is_clear(first) else None), self._ready
         if ready is None and not first:
@@ -94,7 +94,9 @@ class Flights:
         and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
         """
         ready = self._ready
-        if ready is None or ready.generation != self._host.tree.generation or ready.stuck != stuck:
+        if ready is None or ready.generation is None or ready.stuck != stuck:
+            return ()
+        if self._host.tree.changes.down_to(ready.workload.priority) > ready.generation:
             return ()
         # Sizes may have decided, which may have been as old as that when it was made.
         if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC - SIZE_AGE_USEC:

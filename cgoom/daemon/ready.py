@@ -27,8 +27,8 @@ class Held:
 class Ready:
     """Who is next, as of when, and whether its launcher was told to wait for a verdict.
 
-    `order`: the first two, as a decision would see them; `generation`: of the tree in which they are that for certain
-    (-1: in none), or None: their sizes decide, and may be history. `stuck`: who could not be chosen then.
+    `order`: the first two, as a decision would see them. `generation`: of the tree's changes when the first of them was
+    that for certain (-1: never), or None: sizes decide, and may be history. `stuck`: who could not be chosen then.
     """
 
     order: tuple[Candidate, ...]

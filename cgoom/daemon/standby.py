@@ -71,11 +71,12 @@ class Standby:
         self._ledger, self._journal = ledger, journal
         self._run_dir, self._pid = run_dir, os.getpid()
         self._memo = self._kept = Memo(boot_id)
-        # The first two of the order, and the tree's generation when it was looked at.
+        # The first two of the order, and the generation of the changes when it was looked at.
         self.first: tuple[Workload, ...] = ()
         self.generation = -1
         self._policy = Policy()
-        self._seen: tuple[object, ...] = ()
+        self._seen: tuple[int, Level, int] | None = None  # generation, level and what the module was then
+        self._down_to = 0  # the priority below which nothing matters for the order
         self._armed: tuple[int, tuple[Workload, ...]] | None = None  # None: what the module has is not known
         self._told_ns = 0
         self._recovered: frozenset[int] = frozenset()  # cgroups whose armed kill stands in a record that was taken over
@@ -103,7 +104,7 @@ class Standby:
 
     def set_policy(self, policy: Policy) -> None:
         """Another policy: other thresholds for the module, and perhaps another order."""
-        self._policy, self._seen = policy, ()
+        self._policy, self._seen = policy, None
         self._watch.follow(policy.host)
         self.take_events()
 
@@ -127,7 +128,7 @@ class Standby:
 
     def due_usec(self, level: Level, *, is_killing: bool) -> int:
         """When `keep` has something to do; NEVER_USEC: nothing, or not now."""
-        if is_killing or (self._seen == self._look(level) and self._kept is self._make_memo()):
+        if is_killing or (self._is_current(level) and self._kept is self._make_memo()):
             return NEVER_USEC
         return self._due_usec
 
@@ -148,12 +149,13 @@ class Standby:
             self._due_usec = free_until_usec
             return
         self._late_usec = None
-        looked = self._look(level)
-        if looked != self._seen:
-            self._seen, generation = looked, self._tree.generation
+        if not self._is_current(level):
+            generation = self._tree.changes.generation
+            self._seen = (generation, level, self._watch.changes)
             equals = self._docket.find_equals(ORDER_LIMIT, may_read=level == Level.OK)
             order = rank_first(equals, self._policy.victim, ORDER_LIMIT)
-            # To follow who was only listed makes another generation: then this is due again.
+            self._down_to = order[-1].priority if len(order) == ORDER_LIMIT else 0
+            # To follow who was only listed is a change: then this is due again.
             self.first, self.generation = order[:2], -1 if self._docket.is_cut else generation
             if order or not self._docket.is_cut:  # what an earlier daemon prepared is better than nobody
                 self._prepare(order)
@@ -171,9 +173,11 @@ class Standby:
         self._memo = replace(self._memo, order=())
         self._keep_memo()
 
-    def _look(self, level: Level) -> tuple[object, ...]:
-        """What the order depends on; sizes break ties, so that another level is worth another look at them."""
-        return (self._tree.generation, level, self._watch.changes)
+    def _is_current(self, level: Level) -> bool:
+        """Whether the order is as it was found; sizes break ties, so that another level is worth another look."""
+        if self._seen is None or self._seen[1:] != (level, self._watch.changes):
+            return False
+        return self._tree.changes.down_to(self._down_to) <= self._seen[0]
 
     def _prepare(self, order: tuple[Workload, ...]) -> None:
         if self._watch.is_present and self._arm(order):
@@ -223,7 +227,7 @@ class Standby:
             refused = 0  # and its scores with it
         except CgoomError as error:
             self._say(f"oom_score_adj of {name} is not put back yet: {error.message}")
-            self._seen = ()  # the next `keep` tries again
+            self._seen = None  # the next `keep` tries again
             return False
         if refused:
             self._say(f"oom_score_adj stays for {refused} processes of {name}: it takes CAP_SYS_RESOURCE")

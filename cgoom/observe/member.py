@@ -6,7 +6,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from cgoom.kernel.cgroup import Cgroup
-from cgoom.model import Workload
+from cgoom.model import PRIORITY_MOST, Workload
+from cgoom.observe.changes import Changes
 
 
 @dataclass(slots=True)
@@ -23,8 +24,9 @@ class Member:
 class Ranks:
     """Members by their priority. A member is removed before its workload changes."""
 
-    def __init__(self) -> None:
-        """Nobody."""
+    def __init__(self, changes: Changes) -> None:
+        """Nobody. `changes`: where to note who comes and goes."""
+        self._changes = changes
         self._members: dict[int, dict[str, Member]] = {}  # priority -> path -> member
         self._shielding: dict[str, int] = {}  # path -> how many protected workloads are below it
 
@@ -42,6 +44,7 @@ class Ranks:
 
     def add(self, member: Member) -> None:
         """Give it its place."""
+        self._note(member.workload)
         self._members.setdefault(member.workload.priority, {})[member.workload.ref.path] = member
         if member.workload.protect:
             for above in _ancestors(member.workload.ref.path):
@@ -49,6 +52,7 @@ class Ranks:
 
     def remove(self, member: Member) -> None:
         """Take its place from it."""
+        self._note(member.workload)
         if member.workload.protect:
             for above in _ancestors(member.workload.ref.path):
                 self._shielding[above] -= 1
@@ -58,6 +62,10 @@ class Ranks:
         del equals[member.workload.ref.path]
         if not equals:
             del self._members[member.workload.priority]
+
+    def _note(self, workload: Workload) -> None:
+        """What a protected one shields may have any priority."""
+        self._changes.note(PRIORITY_MOST if workload.protect else workload.priority)
 
 
 def _ancestors(path: str) -> Iterator[str]:

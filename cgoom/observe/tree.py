@@ -20,6 +20,7 @@ from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.clock import read_usec
 from cgoom.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MODIFY, IN_Q_OVERFLOW, Event, Inotify
 from cgoom.model import CgroupRef, Workload
+from cgoom.observe.changes import Changes
 from cgoom.observe.listed import Listed, list_children
 from cgoom.observe.member import Member, Ranks
 from cgoom.observe.selection import Matcher, child_path, is_parent, read_workload
@@ -53,12 +54,12 @@ class Tree:
         self._listed = Listed()
         self._was_spared = False  # when the slice was listed, the kernel had killed nobody in it, nor met a limit
         self._late: list[Change] = []  # found on the way to somebody, for the next `follow`
-        self._ranks = Ranks()
+        self.changes = Changes()
+        self._ranks = Ranks(self.changes)
         self._files: dict[int, str] = {}  # watch of a control file -> path of its workload
         self._parents: dict[int, str] = {}  # watch of a directory -> its path
         self._watched: dict[str, int] = {}  # the same paths -> cgroup id
         self.blind = False  # not everything could be watched: rescan before a decision
-        self.generation = 0  # another one: who may be chosen, or in which order, may have changed
 
     @property
     def fd(self) -> int:
@@ -98,7 +99,7 @@ class Tree:
     def follow_next(self, priority: int, *, oldest: bool) -> Member | None:
         """Follow the newest or oldest one that was listed with this priority.
 
-        None: it is gone, has another one, or is another cgroup by now. Else the generation is one further.
+        None: it is gone, has another one, or is another cgroup by now. Else that is one change.
         """
         ref = self._listed.find(priority, oldest=oldest)
         member = self.find(ref) if ref is not None else None
@@ -205,7 +206,6 @@ class Tree:
             if workload is None:
                 return changes + self._forget(path)
             if known.workload != workload:
-                self.generation += 1
                 self._ranks.remove(known)
                 known.workload = workload
                 self._ranks.add(known)
@@ -221,7 +221,6 @@ class Tree:
         path = cgroup.ref.path
         member = Member(cgroup, workload, True, {})
         self._members[path] = member
-        self.generation += 1
         self._ranks.add(member)
         self._arm(member)
         try:
@@ -277,7 +276,8 @@ class Tree:
             changes.append(Change(ChangeKind.KERNEL_KILL, member.workload, own_limit))
         if member.populated and not populated:
             changes.append(Change(ChangeKind.EMPTIED, member.workload))
-        self.generation += member.populated != populated
+        if member.populated != populated:
+            self.changes.note(member.workload.priority)
         member.memory_events, member.populated = memory_events, populated
         return changes
 
@@ -286,7 +286,6 @@ class Tree:
         member = self._members.pop(path, None)
         if member is None:
             return changes
-        self.generation += 1
         self._ranks.remove(member)
         for wd in member.watches.values():
             self._inotify.remove(wd)
@@ -333,7 +332,8 @@ class Tree:
         self._was_spared |= not (memory_events.get("oom") or memory_events.get("oom_kill"))
         found, others = list_children(cgroup, self._members)
         self._listed.fill(found)
-        self.generation += bool(found)
+        if found:
+            self.changes.note(max(priority for *_, priority in found))
         return others
 
     def _watch(self, path: str, mask: int) -> int | None:

@@ -93,9 +93,39 @@ def test_an_old_size_says_nothing_of_a_priority(world: World) -> None:
     moved = world.add("b", 500, 1 << 20)
     assert first(world, 0, urgent=True) == "a"
     moved.workload = replace(moved.workload, priority=100)
-    world.view.generation += 1
+    world.view.changes.note(500)
     groups = world.docket.find_equals(64, may_read=False)
     assert [[each.workload.priority for each in group] for group in groups] == [[500], [100]]
+
+
+def test_the_first_two_stand_until_somebody_comes_or_goes_before_the_third(world: World) -> None:
+    one, two = world.add("a", 900), world.add("b", 500)
+    assert names(world) == "ab"
+    known = world.docket.generation
+    world.add("c", 499)
+    assert names(world) == "ab"
+    assert world.docket.generation == known < world.view.changes.generation, "it was not looked at again"
+    world.add("d", 700)
+    assert names(world) == "ad"
+    world.empty(one)
+    assert names(world) == "db"
+    world.empty(two)
+    assert names(world) == "dc"
+
+
+def test_a_second_that_turns_out_to_have_another_priority_is_found(world: World) -> None:
+    world.add("a", 900)
+    two, three = world.add("b", 500), world.add("c", 300)
+    world.list_only(three)
+    world.view.rated[three.workload.ref] = 400
+    assert names(world) == "ab"
+    world.empty(two)
+    assert names(world) == "ac"
+
+
+def names(world: World) -> str:
+    """The first two."""
+    return "".join(each.workload.name for each in world.docket.look(frozenset(), 0, urgent=False))
 
 
 def test_equals_that_are_not_followed_yet_are_read_in_slices_too(world: World) -> None:
@@ -271,6 +301,6 @@ def test_a_look_that_has_time_ends_and_goes_on_at_the_next(
         assert looks < 20
     assert looks > 2
     assert found[0].workload.name == "able"
-    assert world.docket.generation == world.view.generation
+    assert world.docket.generation == world.view.changes.generation
     urgent = world.docket.look(frozenset(), 0, urgent=True)
     assert urgent[0].workload.name == "able"

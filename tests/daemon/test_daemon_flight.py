@@ -95,7 +95,7 @@ def test_another_priority_makes_another_one_ready(world: World) -> None:
     second = world.add("b", 800)
     world.make_ready()
     del world.view.found[first.workload.ref]
-    world.view.generation += 1
+    world.view.changes.note(900)
     world.make_ready()
     kill(world, second)
     assert world.deeds.killed == ["b"]
@@ -183,7 +183,7 @@ def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) ->
     assert fire(world) == []
     world.expect(victim, other)
     assert world.flights.fire(frozenset({victim.workload.ref}), snapshot.now_usec) == ()
-    world.view.generation += 1
+    world.view.changes.note(900)
     assert fire(world) == []
     world.expect(victim, other)
     world.make_ready()
@@ -191,6 +191,21 @@ def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) ->
     assert world.flights.fire(frozenset(), snapshot.now_usec + SIZE_LIMIT_USEC) == ()
     world.flights.forget_ready()
     assert fire(world) == world.deeds.killed == []
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+@pytest.mark.parametrize(("priority", "stands"), [(0, True), (899, True), (900, False), (1000, False)])
+def test_what_is_ready_stands_while_others_of_more_worth_change(
+    world: World, is_short: bool, priority: int, stands: bool
+) -> None:
+    """Thousands may be followed, launched or end before it is fired."""
+    victim, other = world.add("a", 900), world.add("b", 100)
+    world.expect(victim, other)
+    if is_short:
+        world.make_ready()
+    world.add("c", priority)
+    world.empty(other)
+    assert bool(fire(world)) == stands
 
 
 def test_a_slot_that_was_needed_is_made_ready_again(world: World) -> None:
@@ -214,5 +229,5 @@ def test_descriptors_are_given_back(world: World) -> None:
         world.empty(victim)
         world.flights.land(Flight(victim.workload, True, 0), State(level=Level.KILL), world.snapshot(Level.KILL))
         world.view.found.pop(victim.workload.ref).cgroup.close()
-        world.view.generation += 1
+        world.view.changes.note(900)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1

@@ -57,10 +57,10 @@ def test_a_victim_that_is_seen_to_be_gone_is_gone_before_its_event(
     assert member is not None
     assert member.populated
     end(parts, tmp_path)
-    generation = parts.tree.generation
+    generation = parts.tree.changes.generation
     loop.step(frozenset())
     assert not member.populated
-    assert parts.tree.generation > generation
+    assert parts.tree.changes.generation > generation
     assert parts.tree.drain() == []
 
 

@@ -123,6 +123,23 @@ def test_an_order_that_has_no_first_yet_replaces_none(
     assert standby.generation == -1, "nobody is the first for certain"
 
 
+@pytest.mark.parametrize(("count", "priority", "is_due"), [(64, 399, False), (64, 400, True), (63, 0, True)])
+def test_an_order_that_is_full_stands_while_others_of_more_worth_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch, count: int, priority: int, is_due: bool
+) -> None:
+    standby = host.standby()
+    monkeypatch.setattr(standby, "_docket", docket := Cut(Surroundings(standby._tree, "", False), Policy()))
+    workloads = (
+        Workload(CgroupRef(f"w{each}", each), f"w{each}", 400, False, Origin.LAUNCHED) for each in range(count)
+    )
+    docket.found = tuple(map(Candidate, workloads))
+    standby.begin(Policy())
+    keep(standby)
+    assert standby.due_usec(Level.OK, is_killing=False) == NEVER_USEC
+    standby._tree.changes.note(priority)
+    assert (standby.due_usec(Level.OK, is_killing=False) < NEVER_USEC) == is_due
+
+
 def test_whom_the_policy_has_dropped_gets_its_score_back(host: Host) -> None:
     host.raise_by_an_earlier_one()
     standby = host.standby()

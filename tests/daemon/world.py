@@ -16,6 +16,7 @@ from cgoom.daemon.ledger import Ledger
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.sched import Importance
 from cgoom.model import CgroupRef, HostMemory, Level, Origin, Outcome, Policy, Snapshot, State, Workload
+from cgoom.observe.changes import Changes
 from cgoom.observe.member import Member
 from cgoom.observe.tree import Tree
 from cgoom.record.history import History
@@ -31,7 +32,7 @@ PROVISIONAL = "?"
 class View:
     """What the daemon's Tree says, without inotify."""
 
-    generation: int = 0
+    changes: Changes = field(default_factory=Changes)
     found: dict[CgroupRef, Member] = field(default_factory=dict)
     listed: dict[CgroupRef, Member] = field(default_factory=dict)
     rated: dict[CgroupRef, int] = field(default_factory=dict)  # the priority that a listed one has by now
@@ -63,11 +64,9 @@ class View:
             return None
         ref = min(refs, key=lambda ref: ref.cgroup_id if oldest else -ref.cgroup_id)
         self.found[ref] = member = self.listed.pop(ref)
-        self.generation += 1
-        if ref in self.rated:
-            member.workload = replace(member.workload, priority=self.rated[ref])
-            return None
-        return member
+        member.workload = replace(member.workload, priority=self.rated.get(ref, priority))
+        self.changes.note(member.workload.priority)
+        return member if member.workload.priority == priority else None
 
     def members(self) -> Iterator[Member]:
         """Everyone who is followed, the largest priority number first."""
@@ -145,14 +144,14 @@ class World:
         workload = Workload(cgroup.ref, name, priority, False, Origin.LAUNCHED)
         self.view.found[cgroup.ref] = member = Member(cgroup, workload, True, {})
         self.resize(member, size_bytes)
-        self.view.generation += 1
+        self.view.changes.note(priority)
         return member
 
     def list_only(self, *members: Member) -> None:
         """They were there before the daemon, and are not followed yet."""
         for member in members:
             self.view.listed[member.workload.ref] = self.view.found.pop(member.workload.ref)
-        self.view.generation += 1
+            self.view.changes.note(member.workload.priority)
 
     def resize(self, member: Member, size_bytes: int) -> None:
         """It grew or shrank."""
@@ -165,7 +164,7 @@ class World:
         events = self.directory / member.workload.name / "cgroup.events"
         events.write_text("populated 0\nfrozen 0\n", encoding="ascii")
         member.populated = False
-        self.view.generation += 1
+        self.view.changes.note(member.workload.priority)
 
     def snapshot(self, level: Level) -> Snapshot:
         """The host at this level, now."""
@@ -174,7 +173,7 @@ class World:
     def expect(self, *members: Member) -> None:
         """These are the first of the order."""
         first = tuple(member.workload for member in members)
-        self.flights.expect(first, self.view.generation, self.snapshot(Level.OK).memory)
+        self.flights.expect(first, self.view.changes.generation, self.snapshot(Level.OK).memory)
 
     def make_ready(self, level: Level = Level.WARN) -> None:
         """Whoever is next is made ready."""

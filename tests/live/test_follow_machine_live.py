@@ -19,7 +19,7 @@ import cgoom.daemon.docket as docket_module
 from cgoom.core.rank import rank_first
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.identity import Identity, write_identity
-from cgoom.model import Policy, TieBreak, VictimPolicy
+from cgoom.model import Candidate, Policy, TieBreak, VictimPolicy
 from tests.live.test_follow_live import Host
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="needs root for trusted.* xattrs")]
@@ -53,6 +53,8 @@ class Following(RuleBasedStateMachine):
         self.residents: dict[str, Resident] = {}
         self.monkeypatch = pytest.MonkeyPatch()
         self.now_usec, self.tick_usec = 0, 0
+        self.found: tuple[Candidate, ...] = ()  # the last look, and the generation that it knew
+        self.known = 0
         self.monkeypatch.setattr(docket_module, "read_usec", self.read_usec)
         for name, (priority, size_bytes) in there.items():
             self.add(name, priority, size_bytes)
@@ -107,10 +109,16 @@ class Following(RuleBasedStateMachine):
         """Another daemon: everybody is only listed."""
         self.host.end()
         self.host.begin()
+        self.found = ()
 
     @rule()
     def drain(self) -> None:
+        """Who comes first of all still does, unless a change says otherwise."""
         self.host.tree.drain()
+        by_size = TieBreak.LARGEST in self.host.policy.victim.tie_break
+        if self.found and self.stands(self.found, self.known) and not by_size:
+            able = (each for each in self.residents.values() if self.is_able(each))
+            assert self.found[0].workload.ref.cgroup_id == max(able, key=self.place).cgroup_id
 
     @rule()
     def rescan(self) -> None:
@@ -145,7 +153,7 @@ class Following(RuleBasedStateMachine):
         able = [each for each in self.residents.values() if self.is_able(each)]
         if found:
             assert found[0].workload.priority == max(each.priority for each in able)
-            assert self.host.docket.generation == self.host.tree.generation
+            assert self.stands(found, self.host.docket.generation)
         else:
             assert not able or (not urgent and self.host.docket.unread)
 
@@ -179,7 +187,7 @@ class Following(RuleBasedStateMachine):
         self.tick_usec = tick_usec
         found = self.host.docket.look(frozenset(), 0, urgent=urgent)
         self.tick_usec = 0
-        assert not found or self.host.docket.generation == self.host.tree.generation
+        assert not found or self.stands(found, self.host.docket.generation)
         self.look(urgent=urgent, is_new=False)
 
     @rule(urgent=st.booleans(), is_new=st.booleans())
@@ -188,7 +196,8 @@ class Following(RuleBasedStateMachine):
         self.host.tree.drain()
         if is_new:
             self.host.docket.forget()
-        found = self.host.docket.look(frozenset(), 0, urgent=urgent)
+        self.found = found = self.host.docket.look(frozenset(), 0, urgent=urgent)
+        self.known = self.host.docket.generation
         assert not self.host.docket.unread
         able = {name: each for name, each in self.residents.items() if self.is_able(each)}
         by_size = TieBreak.LARGEST in self.host.policy.victim.tie_break
@@ -199,6 +208,10 @@ class Following(RuleBasedStateMachine):
         else:
             assert found[0].workload.name == max(able, key=lambda name: self.place(able[name]))
             assert found[0].workload.ref.cgroup_id == able[found[0].workload.name].cgroup_id
+
+    def stands(self, found: tuple[Candidate, ...], generation: int) -> bool:
+        """Whether the first is as it was found, as far as changes were noted."""
+        return self.host.tree.changes.down_to(found[0].workload.priority) <= generation
 
     @staticmethod
     def is_able(resident: Resident) -> bool:

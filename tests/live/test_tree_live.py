@@ -126,17 +126,17 @@ def test_whoever_is_followed_is_news(stage: Stage) -> None:
     for name in ("a", "b", "c", "d"):
         stage.add(name, 100)
     tree = stage.look()
-    generation = tree.generation
+    generation = tree.changes.generation
     assert tree.follow_next(100, oldest=False) is not None
-    assert tree.generation == generation + 1
+    assert tree.changes.generation == generation + 1
     stage.rate("c", 900)
     assert tree.follow_next(100, oldest=False) is None
     stage.rate("b", 100)
     tree.drain()
-    assert tree.generation == generation + 3
+    assert tree.changes.generation == generation + 3
     stage.slice.remove_child("a")
     assert tree.follow_next(100, oldest=False) is None
-    assert (tree.generation, tree.unfollowed) == (generation + 3, 0)
+    assert (tree.changes.generation, tree.unfollowed) == (generation + 3, 0)
     assert tree.follow_next(100, oldest=False) is None
 
 
@@ -227,10 +227,11 @@ def test_what_was_lost_is_listed_again(stage: Stage) -> None:
     tree = stage.look()
     assert names(tree) == {100: ["a"]}
     stage.add("b", 900)
-    generation = tree.generation
+    stage.add("c", 500)
+    generation = tree.changes.generation
     tree.rescan()
-    assert tree.generation > generation
-    assert names(tree) == {900: ["b"], 100: ["a"]}
+    assert tree.changes.down_to(900) > generation
+    assert names(tree) == {900: ["b"], 500: ["c"], 100: ["a"]}
 
 
 @pytest.mark.parametrize(
