@@ -104,13 +104,13 @@ class Docket:
 
     @property
     def generation(self) -> int:
-        """Of the changes that the last look knew of; -1: there was none, or no time to find the first."""
+        """Of the tree's changes up to which the first two are known to stand; -1: they are not known."""
         return self._key[0] if self._key is not None else -1
 
     def _is_current(self, stuck: frozenset[CgroupRef]) -> bool:
         """Whether the first two are as they were found."""
-        generation, key = self._host.tree.changes.down_to(self._down_to), self._key
-        return key is not None and key[1] == stuck and generation <= key[0]
+        key = self._key
+        return key is not None and key[1] == stuck and self._host.tree.changes.down_to(self._down_to) <= key[0]
 
     @property
     def unread(self) -> int:
@@ -137,7 +137,10 @@ class Docket:
                 break
         if first and not self._is_searching:
             self._priority = first[0].workload.priority if self._is_by_size else None
-            self._find_following(priorities, stuck)
+            if len(first) > 1:
+                self._down_to = first[0].workload.priority
+            else:
+                self._find_following(priorities, stuck)
         self._take_equals(first)
 
     def _find_following(self, priorities: Iterable[int], stuck: frozenset[CgroupRef]) -> None:
@@ -207,9 +210,9 @@ class Docket:
     def _follow_next(self, priority: int) -> Member | None:
         """Follow one more. If nothing else shows on that occasion, what was found stays current."""
         tree, key = self._host.tree, self._key
-        known = tree.changes.generation if key is not None and self._is_current(key[1]) else -1
+        was_current, known = key is not None and self._is_current(key[1]), tree.changes.generation
         member = tree.follow_next(priority, oldest=self.is_oldest_first)
-        if member is not None and key is not None and tree.changes.generation == known + 1:
+        if member is not None and key is not None and was_current and tree.changes.generation == known + 1:
             self._key = (tree.changes.generation, key[1])
         return member
 

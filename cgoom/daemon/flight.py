@@ -108,7 +108,15 @@ class Flights:
         if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
             self._executor.announce(member.cgroup)
         self._ready = None
-        return (self._with_usage(ready.order[0], member), *ready.order[1:])
+        return (self._with_usage(ready.order[0], member), *self._find_second(ready, now_usec))
+
+    def _find_second(self, ready: Ready, now_usec: int) -> tuple[Candidate, ...]:
+        """Who comes after the first, for the reason's sake: it may have changed without a word to who was ready."""
+        known = ready.order[1:]
+        down_to = known[0].workload.priority if known else 0
+        if ready.generation is not None and self._host.tree.changes.down_to(down_to) <= ready.generation:
+            return known
+        return self._docket.look(ready.stuck | {ready.workload.ref}, now_usec, urgent=False)[:1] or known
 
     def calm_down(self) -> None:
         """The shortage is over: nobody is to wait for a verdict."""

@@ -28,7 +28,7 @@ class Ready:
     """Who is next, as of when, and whether its launcher was told to wait for a verdict.
 
     `order`: the first two, as a decision would see them. `generation`: of the tree's changes when the first of them was
-    that for certain (-1: never), or None: sizes decide, and may be history. `stuck`: who could not be chosen then.
+    that for certain (-1: never), or None: sizes decide that nobody has read. `stuck`: who could not be chosen then.
     """
 
     order: tuple[Candidate, ...]

@@ -47,6 +47,9 @@ PAUSE_USEC = 200_000
 # Times that what an order took has to pass before the next one, so that a burst of ten thousand launches among equals
 # costs a twentieth of one processor at most; chosen.
 PAUSE_TIMES = 20
+# Microseconds after which an order that stands is made anew if anybody came or went at all: sizes grow, processes come
+# and write their own score, the module may have refused it. Chosen: it may take a tenth of a second.
+AGE_USEC = 10_000_000
 # Microseconds that an order may be out of date while memory has to be looked at more often than it takes; chosen.
 PATIENCE_USEC = 1_000_000
 
@@ -71,12 +74,10 @@ class Standby:
         self._ledger, self._journal = ledger, journal
         self._run_dir, self._pid = run_dir, os.getpid()
         self._memo = self._kept = Memo(boot_id)
-        # The first two of the order, and the generation of the changes when it was looked at.
-        self.first: tuple[Workload, ...] = ()
-        self.generation = -1
+        self.first: tuple[Workload, ...] = ()  # the first two of the order
         self._policy = Policy()
         self._seen: tuple[int, Level, int] | None = None  # generation, level and what the module was then
-        self._down_to = 0  # the priority below which nothing matters for the order
+        self._down_to = self._made_usec = 0  # the priority below which nothing matters for the order, and its time
         self._armed: tuple[int, tuple[Workload, ...]] | None = None  # None: what the module has is not known
         self._told_ns = 0
         self._recovered: frozenset[int] = frozenset()  # cgroups whose armed kill stands in a record that was taken over
@@ -128,9 +129,16 @@ class Standby:
 
     def due_usec(self, level: Level, *, is_killing: bool) -> int:
         """When `keep` has something to do; NEVER_USEC: nothing, or not now."""
-        if is_killing or (self._is_current(level) and self._kept is self._make_memo()):
+        if is_killing:
             return NEVER_USEC
-        return self._due_usec
+        if not self._stands(level, self._down_to) or self._kept is not self._make_memo():
+            return self._due_usec
+        return NEVER_USEC if self._stands(level, 0) else max(self._due_usec, self._made_usec + AGE_USEC)
+
+    @property
+    def generation(self) -> int:
+        """Of the tree's changes when `first` was found; -1: it was not, or there was no time to find out all of it."""
+        return self._seen[0] if self._seen is not None else -1
 
     def keep(self, level: Level, now_usec: int, free_until_usec: int, *, is_killing: bool) -> None:
         """Bring what is prepared in line with the order, if that may have changed.
@@ -149,14 +157,13 @@ class Standby:
             self._due_usec = free_until_usec
             return
         self._late_usec = None
-        if not self._is_current(level):
-            generation = self._tree.changes.generation
-            self._seen = (generation, level, self._watch.changes)
+        if not self._stands(level, 0):
+            generation, changes = self._tree.changes.generation, self._watch.changes
             equals = self._docket.find_equals(ORDER_LIMIT, may_read=level == Level.OK)
             order = rank_first(equals, self._policy.victim, ORDER_LIMIT)
-            self._down_to = order[-1].priority if len(order) == ORDER_LIMIT else 0
+            self.first, self._down_to = order[:2], order[-1].priority if len(order) == ORDER_LIMIT else 0
             # To follow who was only listed is a change: then this is due again.
-            self.first, self.generation = order[:2], -1 if self._docket.is_cut else generation
+            self._seen, self._made_usec = (-1 if self._docket.is_cut else generation, level, changes), now_usec
             if order or not self._docket.is_cut:  # what an earlier daemon prepared is better than nobody
                 self._prepare(order)
                 self.take_events()  # what came while the module was told
@@ -173,11 +180,11 @@ class Standby:
         self._memo = replace(self._memo, order=())
         self._keep_memo()
 
-    def _is_current(self, level: Level) -> bool:
-        """Whether the order is as it was found; sizes break ties, so that another level is worth another look."""
+    def _stands(self, level: Level, down_to: int) -> bool:
+        """Whether nothing changed down to there; sizes break ties, so that another level is worth another look."""
         if self._seen is None or self._seen[1:] != (level, self._watch.changes):
             return False
-        return self._tree.changes.down_to(self._down_to) <= self._seen[0]
+        return self._tree.changes.down_to(down_to) <= self._seen[0]
 
     def _prepare(self, order: tuple[Workload, ...]) -> None:
         if self._watch.is_present and self._arm(order):

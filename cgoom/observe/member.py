@@ -44,28 +44,26 @@ class Ranks:
 
     def add(self, member: Member) -> None:
         """Give it its place."""
-        self._note(member.workload)
         self._members.setdefault(member.workload.priority, {})[member.workload.ref.path] = member
-        if member.workload.protect:
-            for above in _ancestors(member.workload.ref.path):
-                self._shielding[above] = self._shielding.get(above, 0) + 1
+        self._note(member.workload, 1)
 
     def remove(self, member: Member) -> None:
         """Take its place from it."""
-        self._note(member.workload)
-        if member.workload.protect:
-            for above in _ancestors(member.workload.ref.path):
-                self._shielding[above] -= 1
-                if not self._shielding[above]:
-                    del self._shielding[above]
+        self._note(member.workload, -1)
         equals = self._members[member.workload.priority]
         del equals[member.workload.ref.path]
         if not equals:
             del self._members[member.workload.priority]
 
-    def _note(self, workload: Workload) -> None:
-        """What a protected one shields may have any priority."""
-        self._changes.note(PRIORITY_MOST if workload.protect else workload.priority)
+    def _note(self, workload: Workload, by: int) -> None:
+        """One more or less of these: who is shielded from now on, or not any more, may have any priority."""
+        is_other = False
+        for above in _ancestors(workload.ref.path) if workload.protect else ():
+            count = self._shielding.pop(above, 0)
+            if count + by:
+                self._shielding[above] = count + by
+            is_other |= not (count and count + by)
+        self._changes.note(PRIORITY_MOST if is_other else workload.priority)
 
 
 def _ancestors(path: str) -> Iterator[str]:

@@ -194,18 +194,27 @@ def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) ->
 
 
 @pytest.mark.parametrize("is_short", [True, False])
-@pytest.mark.parametrize(("priority", "stands"), [(0, True), (899, True), (900, False), (1000, False)])
+@pytest.mark.parametrize(("priority", "expected"), [(0, "ac"), (50, "ac"), (899, "ac"), (900, ""), (1000, "")])
 def test_what_is_ready_stands_while_others_of_more_worth_change(
-    world: World, is_short: bool, priority: int, stands: bool
+    world: World, is_short: bool, priority: int, expected: str
 ) -> None:
-    """Thousands may be followed, launched or end before it is fired."""
+    """Thousands may be followed, launched or end before it is fired; the reason is of now."""
     victim, other = world.add("a", 900), world.add("b", 100)
     world.expect(victim, other)
     if is_short:
         world.make_ready()
     world.add("c", priority)
     world.empty(other)
-    assert bool(fire(world)) == stands
+    assert "".join(fire(world)) == expected
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_who_was_the_only_one_is_fired_with_who_came_since(world: World, is_short: bool) -> None:
+    world.expect(world.add("a", 900))
+    if is_short:
+        world.make_ready()
+    world.add("b", 100)
+    assert fire(world) == ["a", "b"]
 
 
 def test_a_slot_that_was_needed_is_made_ready_again(world: World) -> None:

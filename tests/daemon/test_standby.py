@@ -16,7 +16,7 @@ from cgoom.core.match import Scope
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.sources import NEVER_USEC
-from cgoom.daemon.standby import PATIENCE_USEC, Standby
+from cgoom.daemon.standby import AGE_USEC, PATIENCE_USEC, PAUSE_TIMES, PAUSE_USEC, Standby
 from cgoom.daemon.watch import Watch
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.memory_info import ArmedKill
@@ -96,15 +96,23 @@ def keep(standby: Standby, after_usec: int = 0) -> None:
     standby.keep(Level.OK, now_usec, NEVER_USEC, is_killing=False)
 
 
-class Cut(Docket):
-    """There was no time to find out the whole order."""
+class Told(Docket):
+    """The order that it is told."""
 
     found: tuple[Candidate, ...] = ()
+    has_time = True  # to find out all of it
 
     def find_equals(self, limit: int, *, may_read: bool) -> Iterator[list[Candidate]]:
-        self.is_cut = True
+        self.is_cut = not self.has_time
         if self.found:
             yield list(self.found)
+
+
+def tell(standby: Standby, monkeypatch: pytest.MonkeyPatch, *found: Workload, has_time: bool = True) -> Told:
+    """The order of a standby."""
+    monkeypatch.setattr(standby, "_docket", docket := Told(Surroundings(standby._tree, "", False), Policy()))
+    docket.found, docket.has_time = tuple(map(Candidate, found)), has_time
+    return docket
 
 
 @pytest.mark.parametrize("is_found", [True, False])
@@ -114,30 +122,52 @@ def test_an_order_that_has_no_first_yet_replaces_none(
     """An earlier daemon prepared somebody; this one has seen nobody that could be chosen, and not all."""
     host.raise_by_an_earlier_one()
     standby = host.standby()
-    monkeypatch.setattr(standby, "_docket", docket := Cut(Surroundings(standby._tree, "", False), Policy()))
     other = replace(host.workload, ref=CgroupRef("other", 1), name="other")
-    docket.found = (Candidate(other),) if is_found else ()
+    tell(standby, monkeypatch, *((other,) if is_found else ()), has_time=False)
     standby.begin(Policy())
     keep(standby)
     assert host.score() == (300 if is_found else 1000)
     assert standby.generation == -1, "nobody is the first for certain"
 
 
-@pytest.mark.parametrize(("count", "priority", "is_due"), [(64, 399, False), (64, 400, True), (63, 0, True)])
-def test_an_order_that_is_full_stands_while_others_of_more_worth_change(
-    host: Host, monkeypatch: pytest.MonkeyPatch, count: int, priority: int, is_due: bool
+def make_equals(count: int) -> tuple[Workload, ...]:
+    """Of priority 400."""
+    return tuple(Workload(CgroupRef(f"w{id_}", id_), f"w{id_}", 400, False, Origin.LAUNCHED) for id_ in range(count))
+
+
+@pytest.mark.parametrize(("count", "priority", "is_soon"), [(64, 399, False), (64, 400, True), (63, 0, True)])
+def test_an_order_that_is_full_stands_for_a_while_when_others_of_more_worth_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch, count: int, priority: int, is_soon: bool
 ) -> None:
     standby = host.standby()
-    monkeypatch.setattr(standby, "_docket", docket := Cut(Surroundings(standby._tree, "", False), Policy()))
-    workloads = (
-        Workload(CgroupRef(f"w{each}", each), f"w{each}", 400, False, Origin.LAUNCHED) for each in range(count)
-    )
-    docket.found = tuple(map(Candidate, workloads))
+    docket = tell(standby, monkeypatch, *make_equals(count))
     standby.begin(Policy())
     keep(standby)
     assert standby.due_usec(Level.OK, is_killing=False) == NEVER_USEC
     standby._tree.changes.note(priority)
-    assert (standby.due_usec(Level.OK, is_killing=False) < NEVER_USEC) == is_due
+    *_, third, second, first = make_equals(count)  # the newest come first
+    docket.found = docket.found[:-1]
+    keep(standby, AGE_USEC - 1_000_000)
+    assert standby.first == ((second, third) if is_soon else (first, second))
+    assert (standby.due_usec(Level.OK, is_killing=False) == NEVER_USEC) == is_soon
+    keep(standby, AGE_USEC)
+    assert standby.first == (second, third)
+    assert standby.due_usec(Level.OK, is_killing=False) == NEVER_USEC
+
+
+def test_an_order_that_is_full_and_not_known_to_the_end_is_looked_at_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come before may be gone without a word: they were never followed."""
+    standby = host.standby()
+    docket = tell(standby, monkeypatch, *make_equals(64), has_time=False)
+    standby.begin(Policy())
+    keep(standby)
+    assert standby.due_usec(Level.OK, is_killing=False) < NEVER_USEC
+    docket.has_time = True
+    keep(standby, PAUSE_USEC * PAUSE_TIMES)
+    assert standby.due_usec(Level.OK, is_killing=False) == NEVER_USEC
+    assert standby.generation == standby._tree.changes.generation
 
 
 def test_whom_the_policy_has_dropped_gets_its_score_back(host: Host) -> None:

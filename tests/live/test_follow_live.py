@@ -77,6 +77,11 @@ class Host:
         (path / "memory.current").write_text(f"{size_bytes}\n", encoding="ascii")
         (path / "memory.stat").write_text(f"anon {size_bytes}\n", encoding="ascii")
 
+    def live(self, name: str, *, is_alive: bool) -> None:
+        """It has processes, or its last one has ended."""
+        events = self.directory / "s" / name / "cgroup.events"
+        events.write_text(f"populated {int(is_alive)}\n", encoding="ascii")
+
     def remove(self, name: str) -> None:
         """It is gone."""
         for control in (self.directory / "s" / name).iterdir():
@@ -119,6 +124,17 @@ def test_a_priority_that_changes_while_they_are_followed_counts(host: Host, chan
     if not fired:
         assert host.first(urgent=True) == changed
     assert host.deeds.killed in ([], [f"s/{changed}"])
+
+
+def test_who_is_left_empty_is_passed_over_until_it_lives_again(host: Host) -> None:
+    host.add("a", 900)
+    host.add("b", 500)
+    host.add("c", 100)
+    host.tree.rescan()
+    for is_alive, expected in ((True, "a"), (False, "b"), (True, "a")):
+        host.live("a", is_alive=is_alive)
+        host.tree.drain()
+        assert host.first(urgent=False) == expected
 
 
 def test_an_equal_that_an_event_had_followed_is_chosen_from_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,20 @@ from cgoom.observe.changes import Changes
 from cgoom.observe.member import Member, Ranks
 
 
-@pytest.mark.parametrize(("protect", "changed"), [(False, 100), (True, PRIORITY_MOST)])
-def test_whom_a_protected_one_shields_may_have_any_priority(tmp_path: Path, protect: bool, changed: int) -> None:
-    (tmp_path / "above" / "below").mkdir(parents=True)
+@pytest.mark.parametrize("protect", [True, False])
+def test_who_is_shielded_or_not_any_more_may_have_any_priority(tmp_path: Path, protect: bool) -> None:
     ranks = Ranks(changes := Changes())
-    with open_cgroup(str(tmp_path), "above/below") as cgroup:
-        member = Member(cgroup, Workload(cgroup.ref, "below", 100, protect, Origin.MATCHED), True, {})
-        for act, shields in ((ranks.add, protect), (ranks.remove, False)):
-            before = changes.generation
-            act(member)
-            assert ranks.shields("above") == shields
-            assert changes.down_to(changed) > before
-            assert changes.down_to(changed + 1) == 0
+
+    def note(act: Callable[[Member], None], path: str) -> int:
+        """The largest priority that this is a change of."""
+        before = changes.generation
+        with open_cgroup(str(tmp_path), path) as cgroup:
+            act(Member(cgroup, Workload(cgroup.ref, path, 100, protect, Origin.MATCHED), True, {}))
+        return max(priority for priority in range(PRIORITY_MOST + 1) if changes.down_to(priority) > before)
+
+    for path in ("a/b", "a/c", "d/e"):
+        (tmp_path / path).mkdir(parents=True)
+    most = PRIORITY_MOST if protect else 100
+    acts = [(ranks.add, "a/b"), (ranks.add, "a/c"), (ranks.add, "d/e"), (ranks.remove, "a/b"), (ranks.remove, "a/c")]
+    assert [note(act, path) for act, path in acts] == [most, 100, most, 100, most]
+    assert (ranks.shields("a"), ranks.shields("d")) == (False, protect)
