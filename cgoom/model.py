@@ -5,7 +5,7 @@ Sizes are bytes, times are microseconds. `None` means that the kernel did not sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from cgoom.names import (
@@ -117,11 +117,13 @@ class Amount:
 
     value: float
     is_pct: bool
+    # A percentage in parts per million, which is as exact as it is taken: here and in the kernel module. It is derived
+    # once: every look at the host asks for it.
+    ppm: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def ppm(self) -> int:
-        """A percentage in parts per million, which is as exact as it is taken: here and in the kernel module."""
-        return round(self.value * 10_000)
+    def __post_init__(self) -> None:
+        """Derive `ppm`."""
+        object.__setattr__(self, "ppm", round(self.value * 10_000))
 
     def of(self, total_bytes: int) -> int:
         """This amount of `total_bytes`, in bytes."""

@@ -13,8 +13,9 @@ from cgoom.core.match import Scope
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger
-from cgoom.daemon.loop import Loop, Parts
+from cgoom.daemon.loop import Loop
 from cgoom.daemon.notify import Notifier
+from cgoom.daemon.parts import Parts
 from cgoom.daemon.preflight import freeze_garbage, raise_file_limit, raise_own_importance, read_own_cgroup
 from cgoom.daemon.sources import Sources
 from cgoom.daemon.standby import Standby, Unprepared

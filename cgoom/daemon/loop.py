@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cgoom.core.decide import conclude, decide, is_calm, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
 from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
-from cgoom.daemon.docket import Docket
-from cgoom.daemon.flight import Flights
 from cgoom.daemon.follow import Follower
-from cgoom.daemon.ledger import Ledger
-from cgoom.daemon.notify import Notifier
+from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
-from cgoom.daemon.sources import NEVER_USEC, Source, Sources
-from cgoom.daemon.standby import Standby, Unprepared
+from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.kernel.clock import read_usec
-from cgoom.kernel.meminfo import MemInfo
-from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Action,
     CgroupRef,
@@ -34,8 +27,8 @@ from cgoom.model import (
     Snapshot,
     State,
 )
-from cgoom.observe.tree import Change, Tree
-from cgoom.record.journal import Journal, Severity
+from cgoom.observe.tree import Change
+from cgoom.record.journal import Severity
 
 # Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
 # ignorance costs is less than what scanning without a pause would.
@@ -48,28 +41,11 @@ AWAKE_LEAST_USEC = 5_000
 # Microseconds; chosen: longer than others keep an ordinary process waiting that has the most weight, which was measured
 # to be 8 ms in an emulated guest.
 SLICE_USEC = 10_000
+# Microseconds in which looks at a calm host may be nothing else; chosen: what was refused, a descriptor or an answer of
+# the module, is asked for again after that. A look alone was measured to take 12 us, a turn of the whole loop 18.
+GLANCES_USEC = 1_000_000
 # Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
 FLUSH_USEC = 2_000_000
-
-
-@dataclass(slots=True)
-class Parts:
-    """What the loop is wired from. `publish` writes the policy in force where `cgoom status` finds it."""
-
-    tree: Tree
-    sources: Sources
-    meminfo: MemInfo
-    docket: Docket
-    flights: Flights
-    importance: Importance
-    ledger: Ledger
-    standby: Standby | Unprepared
-    journal: Journal
-    notifier: Notifier
-    publish: Callable[[Policy], None]
-    root_fd: int
-    fill_bytes_per_sec: int
-    policy_path: str
 
 
 class Loop:
@@ -81,9 +57,10 @@ class Loop:
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._wake_at_usec = self._awake_until_usec = 0
+        self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
         self._beat_at_usec = 0
         self._rescan_at_usec = 0
-        self._flush_by_usec = 0
+        self._flush_by_usec = 0  # 0: nothing waits
         self._told: tuple[int, Level] | None = None
         self._is_calm = False
         self._is_short = False  # as of the last sample, somebody would have to die
@@ -103,7 +80,7 @@ class Loop:
         parts.notifier.send_ready(read_usec(), self._status())
         while not self.ending:
             parts.importance.restore()
-            self.step(parts.sources.wait(self._wake_at_usec - read_usec()))
+            self.step(parts.sources.wait(min(self._wake_at_usec, self._due_usec) - read_usec()))
         parts.notifier.send("STOPPING=1")
         parts.flights.forget_ready()
         self._follower.finish(self._state.level)
@@ -118,11 +95,16 @@ class Loop:
         """
         begun_usec = read_usec()
         changes = self._parts.tree.drain() if Source.TREE in woken else []
-        if self._parts.tree.blind and read_usec() >= self._rescan_at_usec:
+        if self._parts.tree.blind and begun_usec >= self._rescan_at_usec:
             changes += self._parts.tree.rescan()
             self._rescan_at_usec = read_usec() + RESCAN_USEC
         memory, now_usec = self._parts.meminfo.read(), read_usec()
-        done = self._decide(memory, now_usec, changes)
+        raw = raw_level(self._policy.host, memory)
+        if not woken and not changes and raw == Level.OK and begun_usec < self._glances_until_usec:
+            self._glance(memory, now_usec)
+            self._rest(begun_usec)
+            return
+        done = self._decide(memory, raw, now_usec, changes)
         if self._has_time:
             self._parts.importance.lower()
         if done is not None:
@@ -143,8 +125,13 @@ class Loop:
         self._beat()
         self._rest(begun_usec + caught_up_usec)
 
+    def _glance(self, memory: HostMemory, now_usec: int) -> None:
+        """Say when to look again: the host is as calm as it was, and nothing but time has passed."""
+        self._wake_at_usec = now_usec + next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
+        self._leave_to_module(now_usec)
+
     def _decide(
-        self, memory: HostMemory, now_usec: int, changes: list[Change]
+        self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]
     ) -> tuple[Snapshot, Decision, Flight | None] | None:
         """Do what memory calls for; what that was decided on, and the flight before it. None: the host is calm.
 
@@ -152,7 +139,6 @@ class Loop:
         """
         parts, policy, flight = self._parts, self._policy, self._state.flight
         # What can be decided in advance comes first; `decide` then says the same, and why.
-        raw = raw_level(policy.host, memory)
         may_fire = kills_at_once(policy, self._state, raw, now_usec)
         fired = parts.flights.fire(self._state.stuck, now_usec) if may_fire else ()
         self._is_short, self._is_helpless = raw == Level.KILL and bool(policy.ladder.kill), False
@@ -275,33 +261,40 @@ class Loop:
         return f"{len(self._parts.tree)} workloads, level {self._state.level.name.lower()}"
 
     def _beat(self) -> None:
-        """What is due now and then: a changed status, the watchdog, what the disk refused."""
+        """What is due now and then: a changed status, the watchdog, what the disk has yet to take; and when it is."""
         notifier, now_usec = self._parts.notifier, read_usec()
-        self._set_timer(now_usec)
         told = (len(self._parts.tree), self._state.level)
         if told != self._told:
             self._told = told
             notifier.send(f"STATUS={self._status()}")
-        if notifier.watchdog_usec is not None:
-            if now_usec >= self._beat_at_usec:
-                notifier.send("WATCHDOG=1")
-                self._beat_at_usec = now_usec + notifier.watchdog_usec
-            self._wake_at_usec = min(self._wake_at_usec, self._beat_at_usec)
-        self._flush(now_usec)
+        if notifier.watchdog_usec is not None and now_usec >= self._beat_at_usec:
+            notifier.send("WATCHDOG=1")
+            self._beat_at_usec = now_usec + notifier.watchdog_usec
+        flush_due_usec = self._flush(now_usec)
+        self._set_timer(flush_due_usec)  # what the disk has taken may make something due
 
-    def _set_timer(self, now_usec: int) -> None:
-        """Nobody looks at memory now and then where the module does; the rest of what is due stays due.
+    def _set_timer(self, flush_due_usec: int) -> None:
+        """Find out when there is something else to do than to look, and leave the looks to the module if it watches."""
+        parts, now_usec = self._parts, read_usec()
+        self._due_usec = min(
+            flush_due_usec,
+            parts.standby.due_usec(self._state.level, is_killing=self._is_killing),
+            self._follow_due_usec,
+            self._rescan_at_usec if parts.tree.blind else NEVER_USEC,
+            self._beat_at_usec if parts.notifier.watchdog_usec is not None else NEVER_USEC,
+        )
+        if self._is_calm:
+            self._leave_to_module(now_usec)
+        self._glances_until_usec = min(self._due_usec, now_usec + GLANCES_USEC) if self._is_calm else 0
+
+    def _leave_to_module(self, now_usec: int) -> None:
+        """Nobody looks at the memory of a calm host now and then where the module does.
 
         Except for a while after a word of it: who has just looked is quicker than who has to be woken.
         """
-        parts = self._parts
-        if self._is_calm and parts.standby.is_watched:
-            if now_usec < self._awake_until_usec:
-                self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC)
-            else:
-                self._wake_at_usec = self._rescan_at_usec if parts.tree.blind else NEVER_USEC
-        due_usec = parts.standby.due_usec(self._state.level, is_killing=self._is_killing)
-        self._wake_at_usec = min(self._wake_at_usec, due_usec, self._follow_due_usec)
+        if self._parts.standby.is_watched:
+            is_awake = now_usec < self._awake_until_usec
+            self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC) if is_awake else NEVER_USEC
 
     @property
     def _follow_due_usec(self) -> int:
@@ -328,19 +321,20 @@ class Loop:
         """Leave others their share of this processor while the host is not short."""
         if self._is_calm:
             now_usec = read_usec()
-            self._wake_at_usec = max(self._wake_at_usec, now_usec + rest_usec(now_usec - begun_usec))
+            rested_usec = now_usec + rest_usec(now_usec - begun_usec)
+            self._wake_at_usec = max(self._wake_at_usec, rested_usec)
+            self._due_usec = max(self._due_usec, rested_usec)
 
-    def _flush(self, now_usec: int) -> None:
-        """Let a record wait for the disk when nobody has to be killed, but not for ever."""
+    def _flush(self, now_usec: int) -> int:
+        """Let records wait for the disk when somebody has to be killed, but not for ever; when to come back."""
         ledger, flight = self._parts.ledger, self._state.flight
         if ledger.due_usec() is None:
-            self._flush_by_usec = now_usec + FLUSH_USEC
-            return
+            self._flush_by_usec = 0
+            return NEVER_USEC
+        self._flush_by_usec = self._flush_by_usec or now_usec + FLUSH_USEC
         busy = self._state.level == Level.KILL or (flight is not None and flight.killed)
         if busy and now_usec < self._flush_by_usec:
-            due_usec: int | None = self._flush_by_usec
-        else:
-            ledger.flush(now_usec)
-            due_usec = ledger.due_usec()
-        if due_usec is not None:
-            self._wake_at_usec = min(self._wake_at_usec, max(due_usec, now_usec + 1))
+            return self._flush_by_usec
+        ledger.flush(now_usec)
+        due_usec = ledger.due_usec()
+        return NEVER_USEC if due_usec is None else max(due_usec, now_usec + 1)

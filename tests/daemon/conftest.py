@@ -14,8 +14,8 @@ from cgoom.core.match import Scope
 from cgoom.daemon.docket import Surroundings
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger
-from cgoom.daemon.loop import Parts
 from cgoom.daemon.notify import Notifier
+from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import Sources
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.model import Candidate, MatchRule, Policy, Workload

@@ -12,7 +12,8 @@ import cgoom.daemon.loop as loop_module
 from cgoom.act.execute import Answer
 from cgoom.core.match import Scope
 from cgoom.daemon.follow import Follower
-from cgoom.daemon.loop import Loop, Parts
+from cgoom.daemon.loop import Loop
+from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.model import Candidate, CgroupRef, HostMemory, HostPolicy, Ladder, Level, Outcome, Policy, Workload

@@ -10,7 +10,8 @@ import pytest
 import cgoom.daemon.loop as loop_module
 from cgoom.act.execute import Answer
 from cgoom.daemon.ledger import Ledger, Seen
-from cgoom.daemon.loop import Loop, Parts
+from cgoom.daemon.loop import Loop
+from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import Source, Sources
 from cgoom.kernel.sched import Importance
 from cgoom.model import (

@@ -1,0 +1,230 @@
+"""A calm host is looked at, and nothing else, until something happens or is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cgoom.daemon.loop as loop_module
+from cgoom.act.execute import Answer
+from cgoom.daemon.follow import Follower
+from cgoom.daemon.loop import AWAKE_LEAST_USEC, AWAKE_USEC, FLUSH_USEC, GLANCES_USEC, Loop
+from cgoom.daemon.notify import Notifier
+from cgoom.daemon.parts import Parts
+from cgoom.daemon.sources import NEVER_USEC, Source, Sources
+from cgoom.model import CgroupRef, HostMemory, HostPolicy, Level, Outcome, Policy, Workload
+from cgoom.observe.tree import Change, ChangeKind, Tree
+from cgoom.record.history import FILE_NAME
+from tests.daemon.loop_world import CLOSE, Noted, Short
+from tests.daemon.world import Deeds
+
+AMPLE, LOW = HostMemory(1 << 30, 1 << 30, 0, 0), HostMemory(1 << 30, 1 << 20, 0, 0)
+NOW_USEC, HOUR_USEC = 1_000_000, 3_600_000_000
+NOBODY: frozenset[Source] = frozenset()
+
+
+class Timed(Noted):
+    """How often it was asked to keep an order, when that is due; and whether the module watches."""
+
+    keeps = 0
+    at_usec = NEVER_USEC
+    is_watched = False
+
+    def due_usec(self, level: Level, *, is_killing: bool) -> int:
+        return self.at_usec
+
+    def keep(self, level: Level, now_usec: int, free_until_usec: int, *, is_killing: bool) -> None:
+        self.keeps += 1
+
+
+class Calm:
+    """A loop over a host that has memory, and its clock."""
+
+    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_usec, self.memory, self.reads, self.took_usec = NOW_USEC, AMPLE, 0, 0
+        monkeypatch.setattr(loop_module, "read_usec", lambda: self.now_usec)
+        monkeypatch.setattr(Short, "read", lambda _: self.read())
+        self._monkeypatch = monkeypatch
+        parts.standby = self.standby = Timed()
+        self.parts, self.loop = parts, Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill)))
+        self.loop.step(NOBODY)
+
+    def read(self) -> HostMemory:
+        """A look at memory."""
+        self.reads += 1
+        self.now_usec += self.took_usec
+        return self.memory
+
+    def next_wait_usec(self) -> int:
+        """How long it sleeps after another turn."""
+        waits: list[int] = []
+
+        def wait(_: Sources, timeout_usec: int) -> frozenset[Source]:
+            waits.append(timeout_usec)
+            self.loop.ending = len(waits) == 2
+            return NOBODY
+
+        self._monkeypatch.setattr(Sources, "wait", wait)
+        self.loop.ending = False
+        self.loop.run()
+        return waits[1]
+
+    def is_glance(self, after_usec: int, woken: frozenset[Source] = NOBODY) -> bool:
+        """Whether the turn that begins then is a look and nothing else."""
+        self.now_usec += after_usec
+        keeps = self.standby.keeps
+        self.loop.step(woken)
+        return self.standby.keeps == keeps
+
+
+@pytest.fixture
+def calm(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Calm:
+    return Calm(parts, monkeypatch)
+
+
+def test_it_is_a_look_and_nothing_else_for_a_while(calm: Calm) -> None:
+    turns = [calm.is_glance(GLANCES_USEC // 4) for _ in range(9)]
+    assert turns == [True, True, True, False, True, True, True, False, True]
+    assert calm.reads == 10
+
+
+@pytest.mark.parametrize("source", list(Source))
+def test_whoever_is_woken_looks_at_everything(calm: Calm, monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+    monkeypatch.setattr(Sources, "drain_signals", lambda _: [])
+    calm.parts.notifier = Notifier()
+    assert calm.is_glance(1)
+    assert not calm.is_glance(1, frozenset({source}))
+    assert calm.is_glance(1)
+
+
+def make_prepared(calm: Calm, _: pytest.MonkeyPatch) -> None:
+    """Standby has something to do."""
+    calm.standby.at_usec = NOW_USEC + 10_000
+
+
+def make_blind(calm: Calm, _: pytest.MonkeyPatch) -> None:
+    """Not everything could be watched."""
+    calm.parts.tree.blind = True
+    calm.loop._rescan_at_usec = NOW_USEC + 10_000
+
+
+def make_behind(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody is only listed."""
+    monkeypatch.setattr(Tree, "is_behind", True)
+    monkeypatch.setattr(Tree, "unfollowed", 1)
+    calm.loop._follower._at_usec = NOW_USEC + 10_000
+
+
+def make_watched(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Systemd wants to hear of us."""
+    monkeypatch.setattr(calm.parts.notifier, "watchdog_usec", GLANCES_USEC)
+    calm.loop._beat_at_usec = NOW_USEC + 10_000
+
+
+def make_unwritten(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk refused a record."""
+    monkeypatch.setattr(calm.parts.ledger, "due_usec", lambda: NOW_USEC + 10_000)
+
+
+@pytest.mark.parametrize("make", [make_prepared, make_blind, make_behind, make_watched, make_unwritten])
+def test_what_is_due_is_done_when_it_is_due(
+    calm: Calm, monkeypatch: pytest.MonkeyPatch, make: Callable[[Calm, pytest.MonkeyPatch], None]
+) -> None:
+    make(calm, monkeypatch)
+    calm.loop._glances_until_usec = 0
+    assert not calm.is_glance(0)
+    assert calm.is_glance(9_999)
+    assert not calm.is_glance(1)
+
+
+def test_it_is_woken_for_what_is_due_and_for_the_next_look(calm: Calm) -> None:
+    calm.standby.at_usec = NOW_USEC + 10_000
+    assert not calm.is_glance(0, frozenset({Source.PRESSURE}))
+    assert calm.next_wait_usec() == 10_000
+    calm.memory = CLOSE
+    assert calm.next_wait_usec() == 1_000
+    calm.took_usec, calm.standby.at_usec = 2_000, NEVER_USEC
+    assert calm.next_wait_usec() == 6_000, "others have the processor meanwhile"
+    calm.standby.at_usec = 0
+    assert not calm.is_glance(0, frozenset({Source.PRESSURE}))
+    assert calm.next_wait_usec() == 6_000
+
+
+def test_where_the_module_watches_nobody_looks_but_after_a_word_of_it(calm: Calm) -> None:
+    calm.standby.is_watched = True
+    calm.memory = CLOSE
+    assert not calm.is_glance(0, frozenset({Source.MODULE}))
+    for after_usec in (AWAKE_LEAST_USEC, AWAKE_LEAST_USEC, AWAKE_USEC // 4):
+        assert calm.is_glance(after_usec)
+        assert calm.next_wait_usec() == AWAKE_LEAST_USEC
+    assert not calm.is_glance(AWAKE_USEC)
+    assert calm.next_wait_usec() > HOUR_USEC
+    calm.standby.at_usec = calm.now_usec + 10_000
+    assert not calm.is_glance(0, frozenset({Source.TREE}))
+    assert calm.next_wait_usec() == 10_000
+    calm.standby.at_usec, calm.memory = NEVER_USEC, LOW
+    assert not calm.is_glance(0, frozenset({Source.MODULE}))
+    assert calm.next_wait_usec() < HOUR_USEC, "it is short"
+
+
+def test_what_becomes_due_by_writing_a_record_is_due(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the next daemon has to know waits until the disk has taken what it speaks of."""
+    waiting = [1]
+    ledger = calm.parts.ledger
+    monkeypatch.setattr(ledger, "due_usec", lambda: calm.now_usec if waiting else None)
+    monkeypatch.setattr(ledger, "flush", lambda _: waiting.clear())
+    monkeypatch.setattr(Timed, "due_usec", lambda *_, **__: NEVER_USEC if waiting else calm.now_usec)
+    assert not calm.is_glance(0, frozenset({Source.TREE}))
+    assert not waiting
+    assert calm.next_wait_usec() <= 0
+
+
+def test_a_record_waits_for_the_disk_while_somebody_has_to_die_however_long_the_host_was_calm(
+    calm: Calm, victim: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert calm.is_glance(GLANCES_USEC // 2)
+    assert not calm.is_glance(10 * FLUSH_USEC)
+    assert calm.is_glance(GLANCES_USEC - 1)
+    monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(Outcome.GONE, ""))
+    calm.memory, history = LOW, tmp_path / "state" / FILE_NAME
+    for after_usec, is_written in ((1, False), (FLUSH_USEC - 1, False), (1, True)):
+        assert not calm.is_glance(after_usec)
+        assert history.exists() == is_written
+    assert victim.name in history.read_text("ascii")
+
+
+def test_what_a_rescan_found_is_taken(calm: Calm, victim: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = [Change(ChangeKind.ENDED, victim)]
+    taken: list[Change] = []
+
+    def take(_: Follower, changes: list[Change], __: Level) -> frozenset[CgroupRef]:
+        taken.extend(changes)
+        return frozenset()
+
+    monkeypatch.setattr(Tree, "rescan", lambda _: ended)
+    monkeypatch.setattr(Follower, "take", take)
+    calm.parts.tree.blind = True
+    calm.loop._rescan_at_usec = calm.now_usec + 1
+    assert not calm.is_glance(1)
+    assert taken == ended
+
+
+def test_who_is_the_first_of_the_order_is_made_ready(calm: Calm, victim: Workload) -> None:
+    calm.standby.first = (victim,)
+    assert not calm.is_glance(0, frozenset({Source.TREE}))
+    assert calm.parts.ledger.has_ready(victim)
+
+
+def test_whoever_is_to_die_dies_at_a_glance(calm: Calm, victim: Workload) -> None:
+    """The look that shows it is the only one."""
+    calm.loop.step(frozenset({Source.TREE}))
+    assert calm.is_glance(1)
+    calm.memory, calm.reads = LOW, 0
+    killed: Deeds = calm.parts.flights._executor  # type: ignore[assignment]
+    assert not calm.is_glance(1)
+    assert killed.killed == [victim.ref.path]
+    assert calm.reads == 1
+    calm.memory = AMPLE
+    assert not calm.is_glance(1), "it is in flight"
