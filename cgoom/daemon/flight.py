@@ -94,9 +94,7 @@ class Flights:
         and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
         """
         ready = self._ready
-        if ready is None or ready.generation is None or ready.stuck != stuck:
-            return ()
-        if self._host.tree.changes.down_to(ready.workload.priority) > ready.generation:
+        if ready is None or ready.stuck != stuck or not self._stands(ready, ready.workload.priority):
             return ()
         # Sizes may have decided, which may have been as old as that when it was made.
         if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC - SIZE_AGE_USEC:
@@ -113,10 +111,13 @@ class Flights:
     def _find_second(self, ready: Ready, now_usec: int) -> tuple[Candidate, ...]:
         """Who comes after the first, for the reason's sake: it may have changed without a word to who was ready."""
         known = ready.order[1:]
-        down_to = known[0].workload.priority if known else 0
-        if ready.generation is not None and self._host.tree.changes.down_to(down_to) <= ready.generation:
+        if self._stands(ready, known[0].workload.priority if known else 0):
             return known
         return self._docket.look(ready.stuck | {ready.workload.ref}, now_usec, urgent=False)[:1] or known
+
+    def _stands(self, ready: Ready, down_to: int) -> bool:
+        """Whether the order down to this priority is for certain as it was when this was made ready."""
+        return ready.generation is not None and self._host.tree.changes.down_to(down_to) <= ready.generation
 
     def calm_down(self) -> None:
         """The shortage is over: nobody is to wait for a verdict."""

@@ -101,7 +101,9 @@ class Loop:
         memory, now_usec = self._parts.meminfo.read(), read_usec()
         raw = raw_level(self._policy.host, memory)
         if not woken and not changes and raw == Level.OK and begun_usec < self._glances_until_usec:
-            self._glance(memory, now_usec)
+            # The host is as calm as it was, and nothing but time has passed.
+            self._look_again(memory, now_usec)
+            self._leave_to_module(now_usec)
             self._rest(begun_usec)
             return
         done = self._decide(memory, raw, now_usec, changes)
@@ -125,10 +127,9 @@ class Loop:
         self._beat()
         self._rest(begun_usec + caught_up_usec)
 
-    def _glance(self, memory: HostMemory, now_usec: int) -> None:
-        """Say when to look again: the host is as calm as it was, and nothing but time has passed."""
+    def _look_again(self, memory: HostMemory, now_usec: int) -> None:
+        """Say when a calm host is to be looked at again."""
         self._wake_at_usec = now_usec + next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
-        self._leave_to_module(now_usec)
 
     def _decide(
         self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]
@@ -146,7 +147,7 @@ class Loop:
         if self._is_calm:
             parts.flights.calm_down()
             parts.docket.forget()
-            self._wake_at_usec = now_usec + next_sample_usec(policy.host, memory, parts.fill_bytes_per_sec)
+            self._look_again(memory, now_usec)
             return None
         populated = None if flight is None else parts.flights.read_populated(flight.workload.ref)
         if flight is not None and not populated:  # its event may still be on its way, and it is nobody's victim again

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cgoom.daemon.docket import Docket
-from cgoom.daemon.sources import NEVER_USEC
+from cgoom.daemon.loop import Loop
+from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.daemon.standby import Unprepared
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
 from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Workload
 
+AMPLE, LOW = HostMemory(1 << 30, 1 << 30, 0, 0), HostMemory(1 << 30, 1 << 20, 0, 0)
 # Just above the kill threshold.
 CLOSE = HostMemory(1 << 30, (1 << 30) // 20 + (1 << 20), 0, 0)
 GONE = Workload(CgroupRef("app", 7), "app", 600, False, Origin.MATCHED)
@@ -31,6 +35,21 @@ def write_controls(directory: Path) -> None:
         (directory / name).write_text(text, encoding="ascii")
 
 
+def find_second_wait_usec(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How long a loop that runs wants to sleep after its first turn."""
+    waits: list[int] = []
+
+    def wait(_: Sources, timeout_usec: int) -> frozenset[Source]:
+        waits.append(timeout_usec)
+        loop.ending = len(waits) == 2
+        return frozenset()
+
+    monkeypatch.setattr(Sources, "wait", wait)
+    loop.ending = False
+    loop.run()
+    return waits[1]
+
+
 class Short(MemInfo):
     """A host at level KILL."""
 
@@ -38,7 +57,7 @@ class Short(MemInfo):
         pass
 
     def read(self) -> HostMemory:
-        return HostMemory(1 << 30, 1 << 20, 0, 0)
+        return LOW
 
 
 class Noted(Unprepared):

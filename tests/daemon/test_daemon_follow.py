@@ -14,11 +14,11 @@ from cgoom.core.match import Scope
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
-from cgoom.daemon.sources import NEVER_USEC, Source, Sources
+from cgoom.daemon.sources import NEVER_USEC
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.model import Candidate, CgroupRef, HostMemory, HostPolicy, Ladder, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
-from tests.daemon.loop_world import CLOSE, Known, Short
+from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Known, Short, find_second_wait_usec
 from tests.daemon.world import Deeds
 
 
@@ -36,10 +36,7 @@ class Behind(Tree):
         return self.unfollowed > 0
 
 
-AMPLE, WARNED = HostMemory(1 << 30, 1 << 30, 0, 0), HostMemory(1 << 30, (1 << 30) // 14, 0, 0)
-LOW = HostMemory(1 << 30, 1 << 20, 0, 0)
-
-
+WARNED = HostMemory(1 << 30, (1 << 30) // 14, 0, 0)
 LEAVING = HostMemory(1 << 30, (1 << 30) // 17, 0, 0)  # above the kill threshold, and not yet out of the level
 
 
@@ -142,16 +139,9 @@ def test_a_look_is_not_later_for_those_that_were_followed_before_it(
     monkeypatch.setattr(Behind, "follow", follow)
     root = open_cgroup(parts.root_fd)
     parts.tree = Behind(root, "cgoom.slice", Scope(()))
-    loop, waits = Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill))), []
-
-    def wait(_sources: Sources, timeout_usec: int) -> frozenset[Source]:
-        waits.append(timeout_usec)
-        loop.ending = len(waits) == 2
-        return frozenset()
-
-    monkeypatch.setattr(Sources, "wait", wait)
-    loop.run()
+    loop = Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill)))
+    wait_usec = find_second_wait_usec(loop, monkeypatch)
     assert now_usec[0] > 1_000_000
-    assert waits[1] <= 1_000
+    assert wait_usec <= 1_000
     parts.tree.close()
     root.close()

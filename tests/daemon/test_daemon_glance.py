@@ -17,10 +17,9 @@ from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.model import CgroupRef, HostMemory, HostPolicy, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.history import FILE_NAME
-from tests.daemon.loop_world import CLOSE, Noted, Short
+from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Noted, Short, find_second_wait_usec
 from tests.daemon.world import Deeds
 
-AMPLE, LOW = HostMemory(1 << 30, 1 << 30, 0, 0), HostMemory(1 << 30, 1 << 20, 0, 0)
 NOW_USEC, HOUR_USEC = 1_000_000, 3_600_000_000
 NOBODY: frozenset[Source] = frozenset()
 
@@ -59,17 +58,7 @@ class Calm:
 
     def next_wait_usec(self) -> int:
         """How long it sleeps after another turn."""
-        waits: list[int] = []
-
-        def wait(_: Sources, timeout_usec: int) -> frozenset[Source]:
-            waits.append(timeout_usec)
-            self.loop.ending = len(waits) == 2
-            return NOBODY
-
-        self._monkeypatch.setattr(Sources, "wait", wait)
-        self.loop.ending = False
-        self.loop.run()
-        return waits[1]
+        return find_second_wait_usec(self.loop, self._monkeypatch)
 
     def is_glance(self, after_usec: int, woken: frozenset[Source] = NOBODY) -> bool:
         """Whether the turn that begins then is a look and nothing else."""

@@ -12,7 +12,7 @@ from cgoom.act.execute import Answer
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
-from cgoom.daemon.sources import Source, Sources
+from cgoom.daemon.sources import Sources
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Candidate,
@@ -28,7 +28,7 @@ from cgoom.model import (
 from cgoom.observe.tree import Tree
 from cgoom.record.history import FILE_NAME
 from cgoom.record.stage import SLOTS
-from tests.daemon.loop_world import CLOSE, GONE, Known, Noted, Rank, Short
+from tests.daemon.loop_world import AMPLE, CLOSE, GONE, LOW, Known, Noted, Rank, Short, find_second_wait_usec
 from tests.daemon.world import Deeds
 
 
@@ -123,7 +123,7 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
     assert ranks.seen[:12] == [("rescan", True), *kills, *lands, ("wait", True)]
 
 
-@pytest.mark.parametrize(("memory", "is_ahead"), [(HostMemory(1 << 30, 1 << 30, 0, 0), False), (CLOSE, True)])
+@pytest.mark.parametrize(("memory", "is_ahead"), [(AMPLE, False), (CLOSE, True)])
 def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_their_share(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, is_ahead: bool
 ) -> None:
@@ -135,26 +135,16 @@ def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_t
     assert turns[:4] == [("rescan", is_ahead), ("wait", True), ("keep", is_ahead), ("wait", True)]
 
 
-class Clock:
-    """Time that passes by looking at memory alone; and the loop's first wait after its first turn."""
+def look_slowly(memory: HostMemory, took_usec: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes by looking at memory alone."""
+    now_usec = [1_000_000]
 
-    def __init__(self, loop: Loop, memory: HostMemory, took_usec: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.waits: list[int] = []
-        self._loop, self._memory, self._took_usec, self._now_usec = loop, memory, took_usec, 1_000_000
-        monkeypatch.setattr(loop_module, "read_usec", lambda: self._now_usec)
-        monkeypatch.setattr(Short, "read", lambda _: self.look())
-        monkeypatch.setattr(Sources, "wait", lambda _, usec: self.wait(usec))
+    def read(_: Short) -> HostMemory:
+        now_usec[0] += took_usec
+        return memory
 
-    def look(self) -> HostMemory:
-        """What takes its time."""
-        self._now_usec += self._took_usec
-        return self._memory
-
-    def wait(self, timeout_usec: int) -> frozenset[Source]:
-        """The second wait is the one that a turn asked for."""
-        self.waits.append(timeout_usec)
-        self._loop.ending = len(self.waits) == 2
-        return frozenset()
+    monkeypatch.setattr(loop_module, "read_usec", lambda: now_usec[0])
+    monkeypatch.setattr(Short, "read", read)
 
 
 @pytest.mark.parametrize(("took_usec", "rest_usec"), [(21, 1_000), (2_000, 6_000), (300_000, 10_000)])
@@ -162,19 +152,17 @@ def test_others_have_the_processor_for_three_times_what_a_look_took_but_not_for_
     parts: Parts, monkeypatch: pytest.MonkeyPatch, took_usec: int, rest_usec: int
 ) -> None:
     loop = Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill)))
-    clock = Clock(loop, CLOSE, took_usec, monkeypatch)
-    loop.run()
-    assert clock.waits[1] == rest_usec
+    look_slowly(CLOSE, took_usec, monkeypatch)
+    assert find_second_wait_usec(loop, monkeypatch) == rest_usec
 
 
 @pytest.mark.usefixtures("victim")
-@pytest.mark.parametrize(("memory", "wait_usec"), [(CLOSE, 1_000), (HostMemory(1 << 30, 1 << 20, 0, 0), 1)])
+@pytest.mark.parametrize(("memory", "wait_usec"), [(CLOSE, 1_000), (LOW, 1)])
 def test_nobody_rests_while_the_host_is_short(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, wait_usec: int
 ) -> None:
     """At the warning just above the kill threshold, and where the first victim was gone and the next one is due."""
     monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(Outcome.GONE, ""))
     loop = Loop(parts, Policy(ladder=Ladder(warn=())))
-    clock = Clock(loop, memory, 2_000, monkeypatch)
-    loop.run()
-    assert clock.waits[1] == wait_usec
+    look_slowly(memory, 2_000, monkeypatch)
+    assert find_second_wait_usec(loop, monkeypatch) == wait_usec
