@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +13,17 @@ import pytest
 from tests.house.sources import ROOT
 
 COMPLAINTS: dict[str, Any] = runpy.run_path(str(ROOT / "vagrant/labkit/complaints.py"))
+# A process with threads that are called as QEMU calls its own; prints name and id of each, and ends with its input.
+THREADS = """
+import os, sys, threading
+def rest(name):
+    with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as comm:
+        comm.write(name)
+    os.write(1, f"{name.replace(' ', '-')} {threading.get_native_id()}\\n".encode())  # at once, whoever else writes
+    sys.stdin.read()
+for name in ("CPU 0/TCG", "worker", "CPU 1/TCG"):
+    threading.Thread(target=rest, args=(name,)).start()
+"""
 
 BROKEN = (
     "WARNING: CPU: 1 PID: 7 at kernel/workqueue.c:1635 __queue_work+0x2f/0x3d0",
@@ -59,3 +73,20 @@ def test_each_report_of_the_killer_has_one_trace() -> None:
     report = ("hog invoked oom-killer: gfp_mask=0x140dca, order=0", "Call Trace:")
     assert complaints_of(*report, *report) == []
     assert complaints_of(*report, "Call Trace:") == ["Call Trace:"]
+
+
+def test_each_processor_of_a_steady_guest_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "vagrant"))
+    hold_steady = runpy.run_path(str(ROOT / "vagrant/labkit/steady.py"))["hold_steady"]
+    allowed = os.sched_getaffinity(0)
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        threads = dict(program.stdout.readline().split() for _ in range(3))
+        hold_steady(program.pid)
+        held = {name: os.sched_getaffinity(int(thread)) for name, thread in threads.items()}
+        assert program.stdin is not None
+        program.stdin.close()
+    own = [{number} for number in sorted(allowed)[:2]] if len(allowed) > 1 else [allowed, allowed]
+    assert [held[name] for name in ("CPU-0/TCG", "CPU-1/TCG", "worker")] == [*own, allowed]

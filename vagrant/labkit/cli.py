@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--cpus", type=_positive, default=DEFAULT_CPUS, metavar="N")
     guest.add_argument("--out", type=_directory, metavar="DIR", help="share DIR read-write at /out")
     guest.add_argument(
+        "--steady", action="store_true", help="for measuring: each processor of the guest has one of the host's"
+    )
+    guest.add_argument(
         "--module",
         nargs="?",
         type=runs.Module,
@@ -151,7 +154,7 @@ def _down(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def _spec(options: argparse.Namespace) -> Spec:
-    return Spec(options.kernel, options.memory, options.cpus, options.swap, options.out)
+    return Spec(options.kernel, options.memory, options.cpus, options.swap, options.out, options.steady)
 
 
 def _natural(text: str) -> int:

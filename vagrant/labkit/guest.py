@@ -86,6 +86,7 @@ class Spec:
     cpus: int = DEFAULT_CPUS
     swap_mib: int = 0
     out: Path | None = None
+    steady: bool = False  # as `hold_steady` does it
 
 
 def clean_up() -> None:
@@ -143,6 +144,7 @@ class Guest:
 
     def _machine(self, image: Image) -> list[str]:
         argv = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"]
+        argv += ["-name", "cgoom-lab,debug-threads=on"]
         argv += ["-m", str(self.spec.memory_mib), "-smp", str(self.spec.cpus), "-device", "virtio-rng-pci"]
         argv += ["-kernel", str(image.kernel(self.spec.kernel)), "-initrd", str(image.initrd(self.spec.kernel))]
         argv += ["-append", _KERNEL_ARGUMENTS, "-serial", "chardev:console"]

@@ -30,6 +30,7 @@ from labkit.kvm import accelerator
 from labkit.module import NAME as MODULE
 from labkit.module import ensure_module
 from labkit.session import Session, login_environment
+from labkit.steady import hold_steady
 
 # Seconds for one job of the set-up (installing a wheel). Chosen: measured 2 - 4 under TCG.
 _HELPER_SECONDS = 120.0
@@ -140,6 +141,8 @@ def _booted(image: Image, spec: Spec, *, background: bool = False) -> Iterator[t
             boot = Deadline(BOOT_SECONDS, "boot")
             session = Session(guest.connect(boot), guest.console.with_suffix(".dmesg"))
             release = session.hello(guest.setup(), boot)
+            if spec.steady:
+                hold_steady(guest.process.pid)
         except BaseException as error:
             if isinstance(error, GuestLostError):
                 last_words(guest.run_dir, guest.console)
