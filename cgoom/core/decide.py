@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cgoom.core.detect import detect, raw_level, shortage
-from cgoom.core.pace import next_sample_usec
+from cgoom.core.pace import WAITING_USEC, cooling_usec, next_sample_usec
 from cgoom.core.rank import place_reason, rank
 from cgoom.model import (
     Candidate,
@@ -84,6 +84,13 @@ def kills_at_once(policy: Policy, state: State, raw: Level, now_usec: int) -> bo
 def is_calm(state: State, raw: Level) -> bool:
     """Whether `decide` would do nothing but ask for the next sample: what an idle host is nearly always in for."""
     return raw == Level.OK and state.level == Level.OK and state.flight is None and state.settled_usec is None
+
+
+def is_waiting(policy: Policy, state: State, now_usec: int) -> bool:
+    """Whether nobody is killed at a look then, even if memory has run out: somebody dies, or the host cools down."""
+    if state.flight is not None:
+        return state.flight.killed and now_usec < state.flight.deadline_usec
+    return _is_cooling(policy, state, Level.KILL, now_usec)
 
 
 def conclude(state: State, outcome: Outcome, now_usec: int) -> State:
@@ -183,10 +190,14 @@ def _grace(rung: Rung, own_usec: int | None) -> int:
 
 def _wake_at(policy: Policy, decision: Decision, snapshot: Snapshot) -> int:
     """The earliest of: the next sample, the flight's deadline, the end of the cooldown."""
-    now_usec, state = snapshot.now_usec, decision.next_state
-    wakes = [now_usec + next_sample_usec(policy.host, snapshot.memory, snapshot.fill_bytes_per_sec)]
-    if state.flight is not None:
-        wakes.append(max(state.flight.deadline_usec, now_usec + 1))  # a grace of 0 ends now
+    now_usec, state, flight = snapshot.now_usec, decision.next_state, decision.next_state.flight
+    pace = (policy.host, snapshot.memory, snapshot.fill_bytes_per_sec)
+    if not is_waiting(policy, state, now_usec):
+        wakes = [now_usec + next_sample_usec(*pace)]
+    else:
+        wakes = [now_usec + (cooling_usec(*pace) if flight is None else WAITING_USEC)]
+    if flight is not None:
+        wakes.append(max(flight.deadline_usec, now_usec + 1))  # a grace of 0 ends now
     elif state.settled_usec is not None:
         wakes.append(state.settled_usec + policy.victim.cooldown_usec)
     return min(wake for wake in wakes if wake > now_usec)

@@ -22,7 +22,7 @@ def detect(host: HostPolicy, previous: Level, memory: HostMemory) -> Level:
     raw = raw_level(host, memory)
     if raw >= previous:
         return raw
-    if previous == Level.KILL and is_below(host.kill, memory, *_gap(host, memory)):
+    if previous == Level.KILL and is_below(host.kill, memory, *find_gap(host, memory)):
         return Level.KILL
     return Level.WARN if is_below(host.recover, memory) else raw
 
@@ -47,7 +47,9 @@ def shortage(host: HostPolicy, level: Level, memory: HostMemory) -> str:
     return ", ".join(parts)
 
 
-def _gap(host: HostPolicy, memory: HostMemory) -> tuple[int, int]:
+def find_gap(host: HostPolicy, memory: HostMemory) -> tuple[int, int]:
+    """Bytes of memory and of swap that have to be there beyond a threshold before its level is left."""
+
     def between(low: Amount, high: Amount, total_bytes: int) -> int:
         return max(0, high.of(total_bytes) - low.of(total_bytes))
 

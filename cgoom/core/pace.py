@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cgoom.core.detect import raw_level
+from cgoom.core.detect import find_gap, raw_level
 from cgoom.model import HostMemory, HostPolicy, Level, Threshold
 from cgoom.units import USEC_PER_SEC
 
@@ -13,6 +13,10 @@ LONGEST_USEC = 1_000_000
 # Microseconds; chosen. The host is short and nobody is left to kill: often enough to see it recover, rare enough to
 # stay cheap. A new workload wakes the daemon by itself.
 HELPLESS_USEC = 100_000
+# Microseconds; chosen. Somebody dies, or the host cools down after that, and nobody else is killed. The victim's end
+# wakes the daemon where its cgroup is watched, and the end of a cooldown has its own time; a recovery may be missed.
+WAITING_USEC = 20_000
+COOLING_LEAST_USEC = 5_000
 # Times that what a look took has to pass before the next one, while the host is not short: looks that a timer asks for
 # take a quarter of one processor. Chosen; it changes nothing where a look takes less than a third of SHORTEST_USEC
 # (21 us were measured natively). Where it takes longer, the next one may be that much later than the rate asks for.
@@ -28,6 +32,17 @@ def next_sample_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: i
         return HELPLESS_USEC
     distance_bytes = _distance(host.kill if raw == Level.WARN else host.warn, memory)
     return max(SHORTEST_USEC, min(LONGEST_USEC, distance_bytes * USEC_PER_SEC // max(1, fill_bytes_per_sec)))
+
+
+def cooling_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) -> int:
+    """Microseconds between two looks while the host cools down, which a recovery ends.
+
+    One that goes half the hysteresis beyond it is seen, if that cannot be taken again within COOLING_LEAST_USEC.
+    """
+    gap_bytes, swap_bytes = find_gap(host, memory)
+    if host.kill.swap_free.of(memory.swap_total_bytes) < memory.swap_total_bytes:  # or swap never rises above it
+        gap_bytes = min(gap_bytes, swap_bytes)
+    return max(COOLING_LEAST_USEC, min(WAITING_USEC, gap_bytes // 2 * USEC_PER_SEC // max(1, fill_bytes_per_sec)))
 
 
 def rest_usec(took_usec: int) -> int:

@@ -241,10 +241,10 @@ def test_the_reason_tells_what_was_short_and_why_this_one() -> None:
 
 def test_a_deadline_or_the_end_of_a_cooldown_is_not_slept_through() -> None:
     for killed in (True, False):
-        state = flying(PAIR[0].workload, killed, NOW + 7_000)
-        assert decide(KILL_AT_ONCE, state, make_snapshot(NOW, AMPLE, PAIR, populated=True)).wake_at_usec == NOW + 7_000
-    cooling = State(Level.KILL, settled_usec=NOW + 7_000 - KILL_AT_ONCE.victim.cooldown_usec)
-    assert decide(KILL_AT_ONCE, cooling, make_snapshot(NOW, SHORT, PAIR)).wake_at_usec == NOW + 7_000
+        state = flying(PAIR[0].workload, killed, NOW + 700)
+        assert decide(KILL_AT_ONCE, state, make_snapshot(NOW, AMPLE, PAIR, populated=True)).wake_at_usec == NOW + 700
+    cooling = State(Level.KILL, settled_usec=NOW + 700 - KILL_AT_ONCE.victim.cooldown_usec)
+    assert decide(KILL_AT_ONCE, cooling, make_snapshot(NOW, SHORT, PAIR)).wake_at_usec == NOW + 700
 
 
 def test_sigterm_becomes_a_kill_at_its_deadline_even_on_a_host_that_recovered() -> None:

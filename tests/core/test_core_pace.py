@@ -8,9 +8,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cgoom.core.detect import raw_level
-from cgoom.core.pace import HELPLESS_USEC, LONGEST_USEC, SHORTEST_USEC, next_sample_usec
-from cgoom.model import HostMemory, HostPolicy, Level
+from cgoom.core.detect import detect, find_gap, raw_level
+from cgoom.core.pace import (
+    COOLING_LEAST_USEC,
+    HELPLESS_USEC,
+    LONGEST_USEC,
+    SHORTEST_USEC,
+    cooling_usec,
+    next_sample_usec,
+)
+from cgoom.model import Amount, HostMemory, HostPolicy, Level
 
 from .examples import FEW, MIB, hosts, make_memory, memories
 
@@ -83,3 +90,44 @@ def test_it_does_not_look_much_earlier_than_memory_alone_allows(
 @given(hosts(), memories(), FILLS, FILLS)
 def test_a_faster_filler_never_means_a_later_sample(host: HostPolicy, memory: HostMemory, one: int, other: int) -> None:
     assert next_sample_usec(host, memory, max(one, other)) <= next_sample_usec(host, memory, min(one, other))
+
+
+@pytest.mark.parametrize(
+    ("memory", "fill_bytes_per_sec", "usec"),
+    [
+        (make_memory(6), 1000 * MIB, 10_000),  # half of 20 MiB from the end of a warning to its beginning
+        (make_memory(6, 6), 1000 * MIB, 5_000),  # either of them ends it: half of 20 MiB of memory or 10 MiB of swap
+        (make_memory(6), 100 * MIB, 20_000),
+        (make_memory(4), 0, 20_000),
+        (make_memory(4), 20_000 * MIB, 5_000),
+    ],
+)
+def test_who_cools_down_looks_as_often_as_the_hysteresis_allows(
+    memory: HostMemory, fill_bytes_per_sec: int, usec: int
+) -> None:
+    assert cooling_usec(HOST, memory, fill_bytes_per_sec) == pytest.approx(usec, rel=1e-4)
+
+
+def test_swap_that_does_not_count_makes_nobody_look_more_often() -> None:
+    host = HostPolicy(*(replace(each, swap_free=Amount(100, True)) for each in (HOST.warn, HOST.kill, HOST.recover)))
+    assert cooling_usec(host, make_memory(6, 6), 1000 * MIB) == pytest.approx(10_000, rel=1e-4)
+
+
+@FEW
+@given(hosts(), memories(), FILLS, st.booleans())
+def test_a_recovery_is_seen_before_it_is_undone(
+    host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int, of_swap: bool
+) -> None:
+    """It goes half the hysteresis beyond it right after a look, and is taken again as fast as it can be."""
+    usec = cooling_usec(host, memory, fill_bytes_per_sec)
+    assume(usec > COOLING_LEAST_USEC)
+    gaps = find_gap(host, memory)
+    filled = fill_bytes_per_sec * usec // 1_000_000
+    if of_swap:
+        assume(host.kill.swap_free.of(memory.swap_total_bytes) < memory.swap_total_bytes)
+        peak = host.kill.swap_free.of(memory.swap_total_bytes) + gaps[1] + gaps[1] // 2 + 1
+        later = replace(memory, swap_free_bytes=peak - filled)
+    else:
+        peak = host.kill.mem_available.of(memory.total_bytes) + gaps[0] + gaps[0] // 2 + 1
+        later = replace(memory, available_bytes=peak - filled)
+    assert detect(host, Level.KILL, later) < Level.KILL
