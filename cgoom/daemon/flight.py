@@ -59,7 +59,7 @@ class Flights:
         ledger: Ledger,
         journal: Journal,
     ) -> None:
-        """`importance` is lowered by a kill; who calls restores it when the turn is over."""
+        """`importance` is lowered by a kill; who calls takes the rank that the next look needs."""
         self._host, self._docket, self._executor, self._importance = host, docket, executor, importance
         self._ledger, self._journal = ledger, journal
         self._held: dict[CgroupRef, Held] = {}
@@ -106,7 +106,9 @@ class Flights:
         if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
             self._executor.announce(member.cgroup)
         self._ready = None
-        return (self._with_usage(ready.order[0], member), *self._find_second(ready, now_usec))
+        candidates = (self._with_usage(ready.order[0], member), *self._find_second(ready, now_usec))
+        self._importance.give_way()
+        return candidates
 
     def _find_second(self, ready: Ready, now_usec: int) -> tuple[Candidate, ...]:
         """Who comes after the first, for the reason's sake: it may have changed without a word to who was ready."""
@@ -245,7 +247,9 @@ class Flights:
             return
         if shot.answer.outcome == Outcome.DONE:
             self._executor.tell(member.cgroup, render_verdict(record))
+            self._importance.give_way()
             reaped = self._executor.reap(member.cgroup)
+            self._importance.give_way()
             ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes")
         else:
             self._executor.tell(member.cgroup, "")  # it lives on: nobody shall be told otherwise
@@ -261,6 +265,7 @@ class Flights:
             return
         self._ledger.add_step(ref, "depopulated", snapshot.now_usec, Outcome.DONE)
         self._ledger.close_entry(ref, Outcome.DONE, "", available_bytes)
+        self._importance.give_way()
 
     def resume(self, record: Record, policy: Policy) -> Flight | None:
         """Go on with what an earlier daemon had begun; None: there is nothing to go on with.

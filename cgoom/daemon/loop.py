@@ -5,28 +5,16 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from cgoom.core.decide import conclude, decide, is_calm, kills_at_once, wants_victim
+from cgoom.core.decide import conclude, decide, is_calm, is_waiting, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
-from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
+from cgoom.core.pace import LONGEST_USEC, SHORTEST_USEC, next_sample_usec, rest_usec
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
 from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.kernel.clock import read_usec
-from cgoom.model import (
-    Action,
-    CgroupRef,
-    Decision,
-    Flight,
-    HostMemory,
-    Level,
-    Outcome,
-    Policy,
-    Record,
-    Snapshot,
-    State,
-)
+from cgoom.model import Action, CgroupRef, Decision, Flight, HostMemory, Level, Outcome, Policy, Record, Snapshot, State
 from cgoom.observe.tree import Change
 from cgoom.record.journal import Severity
 
@@ -41,31 +29,34 @@ AWAKE_LEAST_USEC = 5_000
 # Microseconds; chosen: longer than others keep an ordinary process waiting that has the most weight, which was measured
 # to be 8 ms in an emulated guest.
 SLICE_USEC = 10_000
+# Microseconds; chosen. A look that is further away than that is waited for as an ordinary process, and half of it less
+# long: others keep one waiting longer where it shares their weight with a slice of its own, though not that long.
+FAR_USEC = 100_000
 # Microseconds in which looks at a calm host may be nothing else; chosen: what was refused, a descriptor or an answer of
 # the module, is asked for again after that. A look alone was measured to take 12 us, a turn of the whole loop 18.
 GLANCES_USEC = 1_000_000
 # Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
 FLUSH_USEC = 2_000_000
+# What was decided on, the decision, and the flight before it.
+Done = tuple[Snapshot, Decision, Flight | None]
 
 
 class Loop:
     """Runs until SIGTERM or SIGINT. Whatever happens to a single cgroup is an answer, never an end."""
 
     def __init__(self, parts: Parts, policy: Policy) -> None:
-        self._parts, self._policy = parts, policy
-        self._state = State()
+        self._parts, self._policy, self._state = parts, policy, State()
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._wake_at_usec = self._awake_until_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
-        self._beat_at_usec = 0
-        self._rescan_at_usec = 0
+        self._beat_at_usec = self._rescan_at_usec = 0
         self._flush_by_usec = 0  # 0: nothing waits
         self._told: tuple[int, Level] | None = None
-        self._is_calm = False
+        self._is_calm = self.ending = False
+        self._is_near = True  # somebody may have to die before others had this processor for a while
         self._is_short = False  # as of the last sample, somebody would have to die
         self._is_helpless = False  # somebody would have to die, and nobody can be chosen
-        self.ending = False
 
     def run(self) -> None:
         """Adopt what is there, finish what an earlier daemon began, then watch."""
@@ -79,7 +70,6 @@ class Loop:
         parts.journal.write(Severity.INFO, f"ready: {len(parts.tree)} workloads adopted")
         parts.notifier.send_ready(read_usec(), self._status())
         while not self.ending:
-            parts.importance.restore()
             self.step(parts.sources.wait(min(self._wake_at_usec, self._due_usec) - read_usec()))
         parts.notifier.send("STOPPING=1")
         parts.flights.forget_ready()
@@ -90,27 +80,43 @@ class Loop:
     def step(self, woken: frozenset[Source]) -> None:
         """One turn: the level first, since a kill must not wait for anything else.
 
-        To look, choose and kill is ahead of everybody. What is left takes as long as there are workloads or processes,
-        and others want this processor, too: it is ordinary work where there is time. `run` ends that.
+        To choose and kill is ahead of everybody, and so is everything shortly before that. All else, to wait for the
+        next look among it, is ordinary: who is real-time takes the processor that it slept on from whom it finds there,
+        and what is left after a kill takes as long as there are workloads or processes.
         """
-        begun_usec = read_usec()
-        changes = self._parts.tree.drain() if Source.TREE in woken else []
-        if self._parts.tree.blind and begun_usec >= self._rescan_at_usec:
-            changes += self._parts.tree.rescan()
-            self._rescan_at_usec = read_usec() + RESCAN_USEC
-        memory, now_usec = self._parts.meminfo.read(), read_usec()
+        begun_usec, importance = read_usec(), self._parts.importance
+        changes, memory, now_usec = self._drain(woken, begun_usec), self._parts.meminfo.read(), read_usec()
         raw = raw_level(self._policy.host, memory)
         if not woken and not changes and raw == Level.OK and begun_usec < self._glances_until_usec:
             # The host is as calm as it was, and nothing but time has passed.
             self._look_again(memory, now_usec)
             self._leave_to_module(now_usec)
-            self._rest(begun_usec)
-            return
-        done = self._decide(memory, raw, now_usec, changes)
-        if self._has_time:
+        else:
+            if raw != Level.OK and not is_waiting(self._policy, self._state, now_usec):
+                importance.restore()
+            done = self._decide(memory, raw, now_usec, changes)
+            has_landed = done is not None and done[2] is not None and not done[1].actions and self._state.flight is None
+            importance.take(ahead=not (has_landed or self._is_early or self._is_waiting))
+            begun_usec += self._follow_up(woken, done, changes, memory)
+        self._rest(begun_usec)
+        importance.take(ahead=self._is_near)
+
+    def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
+        """What has changed in the tree: ordinary work, too, while the host was not short when it was last looked at."""
+        tree = self._parts.tree
+        if Source.TREE in woken and not self._is_short:
             self._parts.importance.lower()
+        changes = tree.drain() if Source.TREE in woken else []
+        if tree.blind and now_usec >= self._rescan_at_usec:
+            changes += tree.rescan()
+            self._rescan_at_usec = read_usec() + RESCAN_USEC
+        return changes
+
+    def _follow_up(self, woken: frozenset[Source], done: Done | None, changes: list[Change], memory: HostMemory) -> int:
+        """Everything but to choose and kill; the microseconds of it that have a rest of their own."""
         if done is not None:
             self._settle(*done)
+            self._parts.importance.give_way()
         if Source.MODULE in woken:
             self._awake_until_usec = read_usec() + AWAKE_USEC
             self._parts.standby.take_events()
@@ -125,16 +131,21 @@ class Loop:
             self._parts.flights.expect(standby.first, standby.generation, memory)
         caught_up_usec = self._catch_up()
         self._beat()
-        self._rest(begun_usec + caught_up_usec)
+        return caught_up_usec
 
     def _look_again(self, memory: HostMemory, now_usec: int) -> None:
         """Say when a calm host is to be looked at again."""
-        self._wake_at_usec = now_usec + next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
+        sample_usec = next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
+        self._plan(now_usec + sample_usec, now_usec)
 
-    def _decide(
-        self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]
-    ) -> tuple[Snapshot, Decision, Flight | None] | None:
-        """Do what memory calls for; what that was decided on, and the flight before it. None: the host is calm.
+    def _plan(self, wake_at_usec: int, now_usec: int) -> None:
+        """Be ahead of everybody when that is near, or wake up earlier as an ordinary process, which may be late."""
+        left_usec = wake_at_usec - now_usec
+        self._is_near = left_usec <= FAR_USEC and not self._is_waiting
+        self._wake_at_usec = wake_at_usec - (FAR_USEC // 2 if FAR_USEC < left_usec < LONGEST_USEC else 0)
+
+    def _decide(self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]) -> Done | None:
+        """Do what memory calls for. None: the host is calm.
 
         Adds to `changes` how the victim's end shows.
         """
@@ -163,6 +174,7 @@ class Loop:
         self._wake_at_usec = decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
+        self._plan(self._wake_at_usec, now_usec)
         return snapshot, decision, flight
 
     def _settle(self, snapshot: Snapshot, decision: Decision, flight: Flight | None) -> None:
@@ -192,10 +204,9 @@ class Loop:
         return self._state.level == Level.KILL and not self._is_helpless
 
     @property
-    def _has_time(self) -> bool:
-        """Whether nobody can have to be killed before others had this processor for a while."""
-        flight = self._state.flight
-        return (flight is not None and flight.killed) or self._is_early
+    def _is_waiting(self) -> bool:
+        """Whether nobody can be killed at the next look either, be it late."""
+        return is_waiting(self._policy, self._state, read_usec() + FAR_USEC)
 
     @property
     def _is_early(self) -> bool:
@@ -313,8 +324,6 @@ class Loop:
         begun_usec = read_usec()
         if begun_usec >= self._follow_due_usec:
             is_early, oldest = self._is_early, self._parts.docket.is_oldest_first
-            if is_early:
-                self._parts.importance.lower()
             self._forget(self._follower.catch_up(self._state.level, is_early=is_early, oldest=oldest))
         return read_usec() - begun_usec
 

@@ -17,7 +17,7 @@ from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.model import CgroupRef, HostMemory, HostPolicy, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.history import FILE_NAME
-from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Noted, Short, find_second_wait_usec
+from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Noted, Rank, Short, find_second_wait_usec
 from tests.daemon.world import Deeds
 
 NOW_USEC, HOUR_USEC = 1_000_000, 3_600_000_000
@@ -77,6 +77,36 @@ def test_it_is_a_look_and_nothing_else_for_a_while(calm: Calm) -> None:
     turns = [calm.is_glance(GLANCES_USEC // 4) for _ in range(9)]
     assert turns == [True, True, True, False, True, True, True, False, True]
     assert calm.reads == 10
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: bool) -> None:
+    """Also for the module, which wakes who is to be quick."""
+    assert isinstance(calm.parts.importance, Rank)
+    calm.standby.is_watched = is_watched
+    ranks = []
+    for memory in (AMPLE, CLOSE, AMPLE):
+        calm.memory = memory
+        assert calm.is_glance(1)
+        ranks.append(calm.parts.importance.is_lowered)
+    assert ranks == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("left_msec", "wait_usec", "is_near"),
+    [(5, 5_000, True), (90, 90_000, True), (150, 100_000, False), (500, 450_000, False), (1_200, 1_000_000, False)],
+)
+def test_who_wakes_up_as_an_ordinary_process_wakes_up_earlier(
+    calm: Calm, left_msec: int, wait_usec: int, is_near: bool
+) -> None:
+    """By what others may keep it waiting; `left_msec`: what the fastest filler takes to the threshold."""
+    assert isinstance(calm.parts.importance, Rank)
+    total_bytes = 8 << 30
+    left_bytes = calm.parts.fill_bytes_per_sec * left_msec // 1_000
+    calm.memory = HostMemory(total_bytes, total_bytes // 20 + left_bytes, 0, 0)
+    assert calm.is_glance(1)
+    assert calm.next_wait_usec() == pytest.approx(wait_usec, abs=1)
+    assert calm.parts.importance.is_lowered != is_near
 
 
 @pytest.mark.parametrize("source", list(Source))

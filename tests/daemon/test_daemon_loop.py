@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,21 @@ from cgoom.act.execute import Answer
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
-from cgoom.daemon.sources import Sources
+from cgoom.daemon.sources import Source, Sources
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
+    Amount,
     Candidate,
     HostMemory,
     HostPolicy,
+    Kill,
     Ladder,
     Level,
     Outcome,
     Policy,
+    Rung,
+    Term,
+    Threshold,
     Why,
     Workload,
 )
@@ -30,6 +36,9 @@ from cgoom.record.history import FILE_NAME
 from cgoom.record.stage import SLOTS
 from tests.daemon.loop_world import AMPLE, CLOSE, GONE, LOW, Known, Noted, Rank, Short, find_second_wait_usec
 from tests.daemon.world import Deeds
+
+# Beyond the hysteresis of 0.2 %, and 3 ms from the kill threshold for the fastest filler.
+RELIEVED = replace(CLOSE, available_bytes=(1 << 30) // 20 + (3 << 20))
 
 
 @pytest.mark.parametrize("is_helpless", [True, False])
@@ -105,22 +114,29 @@ class Ranks:
 
 
 @pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize(("left", "is_ahead"), [(LOW, False), (CLOSE, False), (RELIEVED, True)])
 def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follows(
-    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: HostMemory, is_ahead: bool
 ) -> None:
-    loop = Loop(parts, Policy())
+    """Also where the victim gave back little; it is ahead of them again where the next one may be due in a moment."""
+    # From a recovery to the next kill it takes the fastest filler 2 ms: the next look is no reason to be ordinary.
+    host = HostPolicy(recover=Threshold(Amount(10.2, True), Amount(10.2, True)))
+    loop = Loop(parts, Policy(host=host))
     ranks = Ranks(loop, parts.importance, monkeypatch)
 
     def die(*_: object) -> int:
         end(parts, tmp_path)
+        monkeypatch.setattr(Short, "read", lambda _: left)
         return 1
 
     ranks.watch(Deeds, "reap", die)
     ranks.watch(Ledger, "close_entry")
+    ranks.watch(Rank, "give_way")
     loop.run()
-    kills = [("wait", True), ("look", True), ("kill", True), ("tell", False), ("reap", False), ("keep", False)]
-    lands = [("wait", True), ("close_entry", False), ("look", False), ("keep", False)]
-    assert ranks.seen[:12] == [("rescan", True), *kills, *lands, ("wait", True)]
+    others = ("give_way", False)
+    kills = [("wait", True), ("look", True), ("kill", True), ("tell", False), others, ("reap", False), others, others]
+    lands = [("wait", False), ("close_entry", False), others, ("look", False), others, ("keep", False)]
+    assert ranks.seen[:17] == [("rescan", True), *kills, ("keep", False), *lands, ("wait", is_ahead)]
 
 
 @pytest.mark.parametrize(("memory", "is_ahead"), [(AMPLE, False), (CLOSE, True)])
@@ -132,7 +148,46 @@ def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_t
     monkeypatch.setattr(Short, "read", lambda _: memory)
     loop.run()
     turns = [each for each in ranks.seen if each[0] != "look"]
-    assert turns[:4] == [("rescan", is_ahead), ("wait", True), ("keep", is_ahead), ("wait", True)]
+    assert turns[:4] == [("rescan", is_ahead), ("wait", is_ahead), ("keep", is_ahead), ("wait", is_ahead)]
+
+
+def test_who_was_ordinary_is_ahead_of_everybody_as_soon_as_it_sees_that_the_host_is_short(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = [AMPLE]
+    loop = Loop(parts, Policy())
+    ranks = Ranks(loop, parts.importance, monkeypatch)
+    monkeypatch.setattr(Short, "read", lambda _: memory[0])
+    loop.step(frozenset())
+    memory[0] = LOW
+    loop.step(frozenset())
+    assert ranks.seen[:2] == [("keep", False), ("look", True)]
+
+
+@pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize("kill", [(Kill(),), (Term(0), Kill())])
+def test_it_stays_ahead_of_everybody_where_the_next_one_is_due_at_once(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, kill: tuple[Rung, ...]
+) -> None:
+    """After a kill that failed, of who was asked to end before or was not."""
+    loop = Loop(parts, Policy(ladder=Ladder(warn=(), kill=kill)))
+    monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(Outcome.FAILED, ""))
+    for _ in kill[1:]:
+        loop.step(frozenset())
+    ranks = Ranks(loop, parts.importance, monkeypatch)
+    loop.step(frozenset())
+    assert ranks.seen[-1] == ("keep", True)
+
+
+def test_news_are_ordinary_work_until_the_host_is_short(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(parts, Policy(host=HostPolicy(warn=HostPolicy().kill)))
+    ranks = Ranks(loop, parts.importance, monkeypatch)
+    ranks.watch(Tree, "drain")
+    for memory in (CLOSE, LOW, LOW):
+        monkeypatch.setattr(Short, "read", lambda _, seen=memory: seen)
+        parts.importance.restore()
+        loop.step(frozenset({Source.TREE}))
+    assert [each for each in ranks.seen if each[0] == "drain"] == [("drain", False), ("drain", False), ("drain", True)]
 
 
 def look_slowly(memory: HostMemory, took_usec: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
-from cgoom.kernel.sched import Importance
+from cgoom.kernel.sched import MOMENT_SEC, Importance
 
 
 def test_a_refusal_leaves_it_ordinary_and_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +32,20 @@ def test_a_refusal_leaves_it_ordinary_and_is_asked_again(monkeypatch: pytest.Mon
     importance.restore()
     importance.restore()
     assert asked[3:] == [os.SCHED_FIFO]
+
+
+def test_only_who_is_ordinary_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *_: None)
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    importance = Importance()
+    importance.give_way()  # never was anything else
+    importance.raise_()
+    importance.give_way()
+    importance.lower()
+    importance.give_way()
+    assert slept == [MOMENT_SEC]
+    importance.restore()
+    importance.give_way()
+    assert slept == [MOMENT_SEC]
