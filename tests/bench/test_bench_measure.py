@@ -81,7 +81,8 @@ def test_the_worst_stall_is_told_with_its_time() -> None:
 )
 def test_a_turn_counts_where_the_measuring_program_was_on_time(gap_usec: int, left_out: int, worst_usec: int) -> None:
     """The gap begins and ends in the second turn."""
-    looks = [Sample(t_usec, 300, 0) for t_usec in (0, 4_000, 11_000, 11_000 + gap_usec, 35_000, 40_000)]
+    later = range(11_000 + gap_usec, 40_000, 4_000)
+    looks = [Sample(t_usec, 300, 0) for t_usec in (0, 4_000, 11_000, *later)]
     shown = measure_stalls([(0, 3_000), (10_000, 25_000), (35_000, 2_000)], looks)
     assert (shown["left_out"], shown["worst_usec"]) == (left_out, worst_usec)
 
