@@ -87,7 +87,10 @@ def is_calm(state: State, raw: Level) -> bool:
 
 
 def is_waiting(policy: Policy, state: State, now_usec: int) -> bool:
-    """Whether nobody is killed at a look then, even if memory has run out: somebody dies, or the host cools down."""
+    """Whether nobody is killed at a look then, even if memory has run out: somebody dies, or the host cools down.
+
+    The end of who dies is followed by a cooldown, which every policy file has.
+    """
     if state.flight is not None:
         return state.flight.killed and now_usec < state.flight.deadline_usec
     return _is_cooling(policy, state, Level.KILL, now_usec)

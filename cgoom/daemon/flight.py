@@ -59,7 +59,7 @@ class Flights:
         ledger: Ledger,
         journal: Journal,
     ) -> None:
-        """`importance` is lowered by a kill; who calls takes the rank that the next look needs."""
+        """`importance` is lowered by a kill, and gives way then; who calls takes the rank that the next look needs."""
         self._host, self._docket, self._executor, self._importance = host, docket, executor, importance
         self._ledger, self._journal = ledger, journal
         self._held: dict[CgroupRef, Held] = {}

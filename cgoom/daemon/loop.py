@@ -30,7 +30,7 @@ AWAKE_LEAST_USEC = 5_000
 # to be 8 ms in an emulated guest.
 SLICE_USEC = 10_000
 # Microseconds; chosen. A look that is further away than that is waited for as an ordinary process, and half of it less
-# long: others keep one waiting longer where it shares their weight with a slice of its own, though not that long.
+# long, a second excepted: others keep one waiting longer than a slice where its weight does not count.
 FAR_USEC = 100_000
 # Microseconds in which looks at a calm host may be nothing else; chosen: what was refused, a descriptor or an answer of
 # the module, is asked for again after that. A look alone was measured to take 12 us, a turn of the whole loop 18.
@@ -102,9 +102,9 @@ class Loop:
         importance.take(ahead=self._is_near)
 
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
-        """What has changed in the tree: ordinary work, too, while the host was not short when it was last looked at."""
+        """What has changed in the tree: ordinary work, too, while the next look is a while away."""
         tree = self._parts.tree
-        if Source.TREE in woken and not self._is_short:
+        if Source.TREE in woken and self._is_early:
             self._parts.importance.lower()
         changes = tree.drain() if Source.TREE in woken else []
         if tree.blind and now_usec >= self._rescan_at_usec:
@@ -139,7 +139,7 @@ class Loop:
         self._plan(now_usec + sample_usec, now_usec)
 
     def _plan(self, wake_at_usec: int, now_usec: int) -> None:
-        """Be ahead of everybody when that is near, or wake up earlier as an ordinary process, which may be late."""
+        """Be ahead of everybody when that is near; when it is far, wake up earlier: an ordinary process may be late."""
         left_usec = wake_at_usec - now_usec
         self._is_near = left_usec <= FAR_USEC and not self._is_waiting
         self._wake_at_usec = wake_at_usec - (FAR_USEC // 2 if FAR_USEC < left_usec < LONGEST_USEC else 0)

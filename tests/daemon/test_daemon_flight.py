@@ -9,6 +9,7 @@ import pytest
 
 from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
+from cgoom.kernel.sched import Importance
 from cgoom.model import Candidate, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
 from cgoom.observe.member import Member
 from cgoom.record.stage import SLOTS, Stage
@@ -166,6 +167,18 @@ def test_who_is_expected_dies_before_it_is_decided_and_once(world: World) -> Non
     assert record is not None
     assert (record.why, record.level, record.candidates, record.usage_bytes) == (WHY, Level.KILL, 2, 1 << 20)
     assert world.deeds.verdicts["a"].startswith("killed by cgoom: ")
+
+
+def test_others_have_the_processor_when_its_launcher_was_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before: it waits for a moment only; and nobody has it before a kill."""
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(Importance, "give_way", lambda _: told.append(dict(world.deeds.verdicts)))
+    victim, other = world.add("a", 900), world.add("b", 100)
+    world.expect(victim, other)
+    assert fire(world) == ["a", "b"]
+    assert told == [{"a": PROVISIONAL}]
+    kill(world, victim)
+    assert told[1] == told[2] == world.deeds.verdicts  # before it is reaped, and after
 
 
 def test_who_is_announced_dies_before_it_is_decided(world: World) -> None:
