@@ -126,7 +126,7 @@ def ensure_part(name: str, key: str, revision: str, options: argparse.Namespace)
     limit = BOOT_SEC + len(options.contestants) * (RUN_SEC * options.runs if scenario else COST_SEC)
     memory_mib, swap_mib = (scenario.memory_mib, scenario.swap_mib) if scenario else (COST_MEMORY_MIB, 0)
     command = [sys.executable, str(VAGRANT / "lab"), "run", "--kernel", options.kernel, "--out", str(RAW)]
-    command += ["--module=present", "--steady"]  # the contestant with it inserts it
+    command += ["--steady", "--module=present"]  # the contestant with it inserts it
     command += ["--memory", str(memory_mib), "--swap", str(swap_mib), "--timeout", str(limit)]
     with tempfile.TemporaryDirectory(prefix="cgoom-bench-wheel-") as scratch:
         command += ["--wheel", str(options.wheel or build_wheel(Path(scratch)))]

@@ -196,9 +196,12 @@ def _wake_at(policy: Policy, decision: Decision, snapshot: Snapshot) -> int:
     now_usec, state, flight = snapshot.now_usec, decision.next_state, decision.next_state.flight
     pace = (policy.host, snapshot.memory, snapshot.fill_bytes_per_sec)
     if not is_waiting(policy, state, now_usec):
-        wakes = [now_usec + next_sample_usec(*pace)]
+        look_usec = next_sample_usec(*pace)
+    elif flight is not None:
+        look_usec = WAITING_USEC
     else:
-        wakes = [now_usec + (cooling_usec(*pace) if flight is None else WAITING_USEC)]
+        look_usec = cooling_usec(*pace)
+    wakes = [now_usec + look_usec]
     if flight is not None:
         wakes.append(max(flight.deadline_usec, now_usec + 1))  # a grace of 0 ends now
     elif state.settled_usec is not None:

@@ -16,6 +16,7 @@ HELPLESS_USEC = 100_000
 # Microseconds; chosen. Somebody dies, or the host cools down after that, and nobody else is killed. The victim's end
 # wakes the daemon where its cgroup is watched, and the end of a cooldown has its own time; a recovery may be missed.
 WAITING_USEC = 20_000
+# Microseconds between two looks in a cooldown, at least; chosen: each of them is a whole turn of the daemon.
 COOLING_LEAST_USEC = 5_000
 # Times that what a look took has to pass before the next one, while the host is not short: looks that a timer asks for
 # take a quarter of one processor. Chosen; it changes nothing where a look takes less than a third of SHORTEST_USEC

@@ -15,7 +15,6 @@ from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import Source, Sources
 from cgoom.kernel.clock import read_usec
-from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Amount,
     Candidate,
@@ -39,7 +38,9 @@ from cgoom.record.stage import SLOTS
 from tests.daemon.loop_world import AMPLE, CLOSE, GONE, LOW, Known, Noted, Rank, Short, find_second_wait_usec
 from tests.daemon.world import Deeds
 
-# Beyond the hysteresis of 0.2 %, and 3 ms from the kill threshold for the fastest filler.
+# From a recovery to the next kill it takes the fastest filler 2 ms: the next look is no reason to be ordinary then.
+NARROW = Policy(host=HostPolicy(recover=Threshold(Amount(10.2, True), Amount(10.2, True))))
+# Beyond that hysteresis, and 3 ms from the kill threshold for the fastest filler.
 RELIEVED = replace(CLOSE, available_bytes=(1 << 30) // 20 + (3 << 20))
 
 
@@ -95,10 +96,11 @@ def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
 class Ranks:
     """What is called while the daemon is ahead of everybody (True), or an ordinary process."""
 
-    def __init__(self, loop: Loop, rank: Importance, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert isinstance(rank, Rank)
+    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy | None = None) -> None:
+        assert isinstance(parts.importance, Rank)
         self.seen: list[tuple[str, bool]] = []
-        self._loop, self._rank, self._monkeypatch = loop, rank, monkeypatch
+        self.loop = Loop(parts, policy or Policy())
+        self._rank, self._monkeypatch = parts.importance, monkeypatch
         self.watch(Sources, "wait", lambda *_: frozenset())
         for owner, name in ((Tree, "rescan"), (Known, "look"), (Noted, "keep"), (Deeds, "kill"), (Deeds, "tell")):
             self.watch(owner, name)
@@ -109,7 +111,7 @@ class Ranks:
 
         def noted(*words: object, **named: object) -> object:
             self.seen.append((name, not self._rank.is_lowered))
-            self._loop.ending = len(self.seen) > 20
+            self.loop.ending = len(self.seen) > 20
             return call(*words, **named)
 
         self._monkeypatch.setattr(owner, name, noted)
@@ -121,10 +123,7 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: HostMemory, is_ahead: bool
 ) -> None:
     """Also where the victim gave back little; it is ahead of them again where the next one may be due in a moment."""
-    # From a recovery to the next kill it takes the fastest filler 2 ms: the next look is no reason to be ordinary.
-    host = HostPolicy(recover=Threshold(Amount(10.2, True), Amount(10.2, True)))
-    loop = Loop(parts, Policy(host=host))
-    ranks = Ranks(loop, parts.importance, monkeypatch)
+    ranks = Ranks(parts, monkeypatch, NARROW)
 
     def die(*_: object) -> int:
         end(parts, tmp_path)
@@ -134,7 +133,7 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
     ranks.watch(Deeds, "reap", die)
     ranks.watch(Ledger, "close_entry")
     ranks.watch(Rank, "give_way")
-    loop.run()
+    ranks.loop.run()
     others = ("give_way", False)
     kills = [("wait", True), ("look", True), ("kill", True), ("tell", False), others, ("reap", False), others, others]
     lands = [("wait", False), ("close_entry", False), others, ("look", False), others, ("keep", False)]
@@ -145,10 +144,9 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
 def test_it_stays_ahead_of_everybody_where_a_kill_may_be_due_before_others_had_their_share(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, is_ahead: bool
 ) -> None:
-    loop = Loop(parts, Policy())
-    ranks = Ranks(loop, parts.importance, monkeypatch)
+    ranks = Ranks(parts, monkeypatch)
     monkeypatch.setattr(Short, "read", lambda _: memory)
-    loop.run()
+    ranks.loop.run()
     turns = [each for each in ranks.seen if each[0] != "look"]
     assert turns[:4] == [("rescan", is_ahead), ("wait", is_ahead), ("keep", is_ahead), ("wait", is_ahead)]
 
@@ -157,12 +155,11 @@ def test_who_was_ordinary_is_ahead_of_everybody_as_soon_as_it_sees_that_the_host
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = [AMPLE]
-    loop = Loop(parts, Policy())
-    ranks = Ranks(loop, parts.importance, monkeypatch)
+    ranks = Ranks(parts, monkeypatch)
     monkeypatch.setattr(Short, "read", lambda _: memory[0])
-    loop.step(frozenset())
+    ranks.loop.step(frozenset())
     memory[0] = LOW
-    loop.step(frozenset())
+    ranks.loop.step(frozenset())
     assert ranks.seen[:2] == [("keep", False), ("look", True)]
 
 
@@ -172,12 +169,10 @@ def test_it_stays_ahead_of_everybody_where_the_next_one_is_due_at_once(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, kill: tuple[Rung, ...]
 ) -> None:
     """After a kill that failed, of who was asked to end before or was not."""
-    loop = Loop(parts, Policy(ladder=Ladder(warn=(), kill=kill)))
+    ranks = Ranks(parts, monkeypatch, Policy(ladder=Ladder(warn=(), kill=kill)))
     monkeypatch.setattr(Deeds, "kill", lambda *_: Answer(Outcome.FAILED, ""))
-    for _ in kill[1:]:
-        loop.step(frozenset())
-    ranks = Ranks(loop, parts.importance, monkeypatch)
-    loop.step(frozenset())
+    for _ in kill:
+        ranks.loop.step(frozenset())
     assert ranks.seen[-1] == ("keep", True)
 
 
@@ -185,13 +180,12 @@ def test_it_stays_ahead_of_everybody_where_the_next_one_is_due_at_once(
 def test_news_are_ordinary_work_where_the_next_look_is_a_while_away(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, is_ahead: bool
 ) -> None:
-    loop = Loop(parts, Policy())
-    ranks = Ranks(loop, parts.importance, monkeypatch)
+    ranks = Ranks(parts, monkeypatch)
     monkeypatch.setattr(Short, "read", lambda _: memory)
-    loop.step(frozenset())
+    ranks.loop.step(frozenset())
     ranks.watch(Tree, "drain")
     parts.importance.restore()
-    loop.step(frozenset({Source.TREE}))
+    ranks.loop.step(frozenset({Source.TREE}))
     assert ("drain", is_ahead) in ranks.seen
 
 
@@ -199,11 +193,9 @@ def test_a_host_that_cools_down_is_looked_at_by_an_ordinary_process(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its looks are 5 ms apart where little is between a recovery and the next shortage."""
-    host = HostPolicy(recover=Threshold(Amount(10.2, True), Amount(10.2, True)))
-    loop = Loop(parts, Policy(host=host))
-    ranks = Ranks(loop, parts.importance, monkeypatch)
-    loop._state = State(Level.KILL, settled_usec=read_usec())
-    loop.step(frozenset())
+    ranks = Ranks(parts, monkeypatch, NARROW)
+    ranks.loop._state = State(Level.KILL, settled_usec=read_usec())
+    ranks.loop.step(frozenset())
     assert ranks.seen[-1] == ("keep", False)
 
 
