@@ -8,10 +8,11 @@ from dataclasses import replace
 from cgoom.core.decide import conclude, decide, is_calm, is_waiting, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
-from cgoom.core.pace import LONGEST_USEC, SHORTEST_USEC, next_sample_usec, rest_usec
+from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
+from cgoom.daemon.sleeper import FAR_USEC, SLICE_USEC, Sleeper
 from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.kernel.clock import read_usec
 from cgoom.model import Action, CgroupRef, Decision, Flight, HostMemory, Level, Outcome, Policy, Record, Snapshot, State
@@ -26,12 +27,6 @@ RESCAN_USEC = 1_000_000
 AWAKE_USEC = 2_000_000
 # Microseconds between its looks then, at least; chosen: to stay awake, since the module does not miss the threshold.
 AWAKE_LEAST_USEC = 5_000
-# Microseconds; chosen: longer than others keep an ordinary process waiting that has the most weight, which was measured
-# to be 8 ms in an emulated guest.
-SLICE_USEC = 10_000
-# Microseconds; chosen. A look further away than that is waited for as an ordinary process, and a slice less long,
-# a second excepted: memory was measured to be filled at 0.8 of the rate that is reckoned with, so that 35 ms are left.
-FAR_USEC = 100_000
 # Microseconds in which looks at a calm host may be nothing else; chosen: what was refused, a descriptor or an answer of
 # the module, is asked for again after that. A look alone was measured to take 12 us, a turn of the whole loop 18.
 GLANCES_USEC = 1_000_000
@@ -48,13 +43,13 @@ class Loop:
         self._parts, self._policy, self._state = parts, policy, State()
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
+        self._sleeper = Sleeper(parts.sources, parts.importance)
         self._wake_at_usec = self._awake_until_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
         self._beat_at_usec = self._rescan_at_usec = 0
         self._flush_by_usec = 0  # 0: nothing waits
         self._told: tuple[int, Level] | None = None
         self._is_calm = self.ending = False
-        self._is_near = True  # somebody may have to die before others had this processor for a while
         self._is_short = False  # as of the last sample, somebody would have to die
         self._is_helpless = False  # somebody would have to die, and nobody can be chosen
 
@@ -70,7 +65,7 @@ class Loop:
         parts.journal.write(Severity.INFO, f"ready: {len(parts.tree)} workloads adopted")
         parts.notifier.send_ready(read_usec(), self._status())
         while not self.ending:
-            self.step(parts.sources.wait(min(self._wake_at_usec, self._due_usec) - read_usec()))
+            self.step(self._sleeper.sleep(min(self._wake_at_usec, self._due_usec)))
         parts.notifier.send("STOPPING=1")
         parts.flights.forget_ready()
         self._follower.finish(self._state.level)
@@ -80,9 +75,8 @@ class Loop:
     def step(self, woken: frozenset[Source]) -> None:
         """One turn: the level first, since a kill must not wait for anything else.
 
-        To choose and kill is ahead of everybody, and so is everything shortly before that. All else, to wait for the
-        next look among it, is ordinary: who is real-time takes the processor that it slept on from whom it finds there,
-        and what is left after a kill takes as long as there are workloads or processes.
+        To choose and kill is ahead of everybody, and so is what the next look must not wait for. All else is ordinary:
+        what is left after a kill takes as long as there are workloads or processes.
         """
         begun_usec, importance = read_usec(), self._parts.importance
         changes, memory, now_usec = self._drain(woken, begun_usec), self._parts.meminfo.read(), read_usec()
@@ -99,7 +93,7 @@ class Loop:
             importance.take(ahead=not (has_landed or self._is_early or self._is_waiting))
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
-        importance.take(ahead=self._is_near)
+        self._sleeper.lie_down()
 
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
         """What has changed in the tree: ordinary work, too, while the next look is a while away."""
@@ -139,10 +133,7 @@ class Loop:
         self._plan(now_usec + sample_usec, now_usec)
 
     def _plan(self, wake_at_usec: int, now_usec: int) -> None:
-        """Be ahead of everybody when that is near; when it is far, wake up earlier: an ordinary process may be late."""
-        left_usec = wake_at_usec - now_usec
-        self._is_near = left_usec <= FAR_USEC and not self._is_waiting
-        self._wake_at_usec = wake_at_usec - (SLICE_USEC if FAR_USEC < left_usec < LONGEST_USEC else 0)
+        self._wake_at_usec = self._sleeper.plan(wake_at_usec, now_usec, is_waiting=self._is_waiting)
 
     def _decide(self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]) -> Done | None:
         """Do what memory calls for. None: the host is calm.

@@ -22,11 +22,11 @@ MOMENT_SEC = 0.0001
 class Importance:
     """Real-time, except between `lower` and `restore`; without `raise_`, nothing."""
 
-    __slots__ = ("_is_lowered", "_is_raised")
+    __slots__ = ("_is_raised", "is_lowered")
 
     def __init__(self) -> None:
         """As everybody."""
-        self._is_raised = self._is_lowered = False
+        self._is_raised = self.is_lowered = False
 
     def raise_(self) -> None:
         """Be real-time from now on; children are not. Raises OSError where the one or the other is refused."""
@@ -36,22 +36,22 @@ class Importance:
 
     def lower(self) -> None:
         """Be ordinary for what takes long and could wait: others want this processor, too."""
-        if self._is_raised and not self._is_lowered:
+        if self._is_raised and not self.is_lowered:
             _set(os.SCHED_OTHER, 0)
-            self._is_lowered = True
+            self.is_lowered = True
 
     def restore(self) -> None:
         """Be real-time again after `lower`; where that is refused meanwhile, at the next call."""
-        if self._is_lowered:
+        if self.is_lowered:
             # With CONFIG_RT_GROUP_SCHED a cgroup whose cpu controller was switched on has no real-time share. An
             # ordinary daemon is better than none.
             with suppress(PermissionError):
                 _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
-                self._is_lowered = False
+                self.is_lowered = False
 
     def give_way(self) -> None:
         """While ordinary, let whoever waits for this processor have it for a moment."""
-        if self._is_lowered:
+        if self.is_lowered:
             time.sleep(MOMENT_SEC)
 
     def take(self, *, ahead: bool) -> None:

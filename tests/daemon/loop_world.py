@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import cgoom.daemon.follow as follow_module
+import cgoom.daemon.loop as loop_module
+import cgoom.daemon.sleeper as sleeper_module
 from cgoom.daemon.docket import Docket
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
@@ -33,6 +37,12 @@ def write_controls(directory: Path) -> None:
     """The control files of a workload that lives."""
     for name, text in CONTROLS.items():
         (directory / name).write_text(text, encoding="ascii")
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, read_usec: Callable[[], int]) -> None:
+    """What time it is for a loop."""
+    for module in (loop_module, follow_module, sleeper_module):
+        monkeypatch.setattr(module, "read_usec", read_usec)
 
 
 def find_second_wait_usec(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> int:

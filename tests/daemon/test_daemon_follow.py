@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 
 import cgoom.daemon.follow as follow_module
-import cgoom.daemon.loop as loop_module
 from cgoom.act.execute import Answer
 from cgoom.core.match import Scope
 from cgoom.daemon.follow import Follower
@@ -18,7 +17,7 @@ from cgoom.daemon.sources import NEVER_USEC
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.model import Candidate, CgroupRef, HostMemory, HostPolicy, Ladder, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
-from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Known, Short, find_second_wait_usec
+from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Known, Short, find_second_wait_usec, set_clock
 from tests.daemon.world import Deeds
 
 
@@ -75,8 +74,7 @@ def test_who_is_only_listed_is_followed_where_there_is_time(
         now_usec[0] += 2_000
         return []
 
-    for module in (loop_module, follow_module):
-        monkeypatch.setattr(module, "read_usec", lambda: now_usec[0])
+    set_clock(monkeypatch, lambda: now_usec[0])
     monkeypatch.setattr(Short, "read", lambda _: memory[0])
     monkeypatch.setattr(Behind, "follow", follow)
     root = open_cgroup(parts.root_fd)
@@ -133,8 +131,7 @@ def test_a_look_is_not_later_for_those_that_were_followed_before_it(
         now_usec[0] += 2_000
         return []
 
-    for module in (loop_module, follow_module):
-        monkeypatch.setattr(module, "read_usec", lambda: now_usec[0])
+    set_clock(monkeypatch, lambda: now_usec[0])
     monkeypatch.setattr(Short, "read", lambda _: CLOSE)
     monkeypatch.setattr(Behind, "follow", follow)
     root = open_cgroup(parts.root_fd)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-import cgoom.daemon.loop as loop_module
 from cgoom.act.execute import Answer
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.loop import AWAKE_LEAST_USEC, AWAKE_USEC, FLUSH_USEC, GLANCES_USEC, Loop
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.parts import Parts
+from cgoom.daemon.sleeper import SLICE_USEC
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.model import CgroupRef, HostMemory, HostPolicy, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.history import FILE_NAME
-from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Noted, Rank, Short, find_second_wait_usec
+from tests.daemon.loop_world import AMPLE, CLOSE, LOW, Noted, Rank, Short, find_second_wait_usec, set_clock
 from tests.daemon.world import Deeds
 
 NOW_USEC, HOUR_USEC = 1_000_000, 3_600_000_000
@@ -43,7 +43,7 @@ class Calm:
 
     def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_usec, self.memory, self.reads, self.took_usec = NOW_USEC, AMPLE, 0, 0
-        monkeypatch.setattr(loop_module, "read_usec", lambda: self.now_usec)
+        set_clock(monkeypatch, lambda: self.now_usec)
         monkeypatch.setattr(Short, "read", lambda _: self.read())
         self._monkeypatch = monkeypatch
         parts.standby = self.standby = Timed()
@@ -59,6 +59,22 @@ class Calm:
     def next_wait_usec(self) -> int:
         """How long it sleeps after another turn."""
         return find_second_wait_usec(self.loop, self._monkeypatch)
+
+    def oversleep(self, late_usec: int, woken: frozenset[Source] = NOBODY, ahead_usec: int = 1_000) -> None:
+        """Sleep until `ahead_usec` from now, and as much longer."""
+
+        def wait(_: Sources, timeout_usec: int) -> frozenset[Source]:
+            self.now_usec += max(timeout_usec, 0) + late_usec
+            return woken
+
+        self._monkeypatch.setattr(Sources, "wait", wait)
+        self.loop._sleeper.sleep(self.now_usec + ahead_usec)
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it has no real-time priority."""
+        assert isinstance(self.parts.importance, Rank)
+        return self.parts.importance.is_lowered
 
     def is_glance(self, after_usec: int, woken: frozenset[Source] = NOBODY) -> bool:
         """Whether the turn that begins then is a look and nothing else."""
@@ -82,14 +98,51 @@ def test_it_is_a_look_and_nothing_else_for_a_while(calm: Calm) -> None:
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: bool) -> None:
     """Also for the module, which wakes who is to be quick."""
-    assert isinstance(calm.parts.importance, Rank)
     calm.standby.is_watched = is_watched
+    calm.oversleep(SLICE_USEC + 1)
     ranks = []
     for memory in (AMPLE, CLOSE, AMPLE):
         calm.memory = memory
         assert calm.is_glance(1)
-        ranks.append(calm.parts.importance.is_lowered)
+        ranks.append(calm.is_ordinary)
     assert ranks == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("late_usec", "woken", "is_ordinary"),
+    [
+        ([], NOBODY, True),
+        ([SLICE_USEC], NOBODY, True),
+        ([SLICE_USEC + 1], NOBODY, False),
+        ([SLICE_USEC + 1, 0], NOBODY, True),
+        ([SLICE_USEC + 1], frozenset({Source.TREE}), True),
+    ],
+)
+def test_it_is_ordinary_beside_the_threshold_where_those_are_not_kept_waiting(
+    calm: Calm, late_usec: list[int], woken: frozenset[Source], is_ordinary: bool
+) -> None:
+    """By the last ordinary sleep that time ended."""
+    for late in late_usec:
+        calm.oversleep(late, woken)
+    calm.memory = CLOSE
+    assert calm.is_glance(1)
+    assert calm.is_ordinary == is_ordinary
+
+
+def test_who_sleeps_ahead_of_everybody_learns_nothing_by_it(calm: Calm) -> None:
+    calm.oversleep(SLICE_USEC + 1)
+    calm.memory = CLOSE
+    for _ in range(2):
+        assert calm.is_glance(1)
+        assert not calm.is_ordinary
+        calm.oversleep(0)
+
+
+def test_a_turn_that_ended_late_is_no_sleep_that_did(calm: Calm) -> None:
+    calm.oversleep(0, ahead_usec=-SLICE_USEC - 1)
+    calm.memory = CLOSE
+    assert calm.is_glance(1)
+    assert calm.is_ordinary
 
 
 @pytest.mark.parametrize(
@@ -100,13 +153,13 @@ def test_who_wakes_up_as_an_ordinary_process_wakes_up_earlier(
     calm: Calm, left_msec: int, wait_usec: int, is_near: bool
 ) -> None:
     """By what others may keep it waiting; `left_msec`: what the fastest filler takes to the threshold."""
-    assert isinstance(calm.parts.importance, Rank)
+    calm.oversleep(SLICE_USEC + 1)
     total_bytes = 8 << 30
     left_bytes = calm.parts.fill_bytes_per_sec * left_msec // 1_000
     calm.memory = HostMemory(total_bytes, total_bytes // 20 + left_bytes, 0, 0)
     assert calm.is_glance(1)
+    assert calm.is_ordinary != is_near
     assert calm.next_wait_usec() == pytest.approx(wait_usec, abs=1)
-    assert calm.parts.importance.is_lowered != is_near
 
 
 @pytest.mark.parametrize("source", list(Source))
