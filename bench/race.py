@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
@@ -48,7 +49,7 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         before = _read_counts(turn)
         trace.clear()
         # The probe ends first: what is read afterwards is our own work, and nobody's stall.
-        with sampler, _probing(probe, turn.directory) as turns:
+        with sampler, _probing(probe, turn.directory) as turns, _standing_back():
             turn.open_gate()
             died = _wait_for_death(turn, scenario.limit_sec)
         sent = trace.read()
@@ -106,6 +107,19 @@ def _wait_for_death(turn: Turn, limit_sec: float) -> bool:
         return False
     time.sleep(AFTER_SEC)  # nothing is waited for: what a daemon does too much is done in this time
     return True
+
+
+@contextlib.contextmanager
+def _standing_back() -> Iterator[None]:
+    """Let everybody else run first: this process finds out that somebody died when the probe is watched most closely.
+
+    It was measured to keep the probe waiting for 6 ms then, with a daemon and the journal beside it.
+    """
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextlib.contextmanager
