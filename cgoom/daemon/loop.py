@@ -98,8 +98,8 @@ class Loop:
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
         """What has changed in the tree: ordinary work, too, while the next look is a while away."""
         tree = self._parts.tree
-        if Source.TREE in woken and self._is_early:
-            self._parts.importance.lower()
+        if Source.TREE in woken or tree.blind:
+            self._parts.importance.take(ahead=not (self._is_early or self._is_waiting))
         changes = tree.drain() if Source.TREE in woken else []
         if tree.blind and now_usec >= self._rescan_at_usec:
             changes += tree.rescan()

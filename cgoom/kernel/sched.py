@@ -20,7 +20,10 @@ MOMENT_SEC = 0.0001
 
 
 class Importance:
-    """Real-time, except between `lower` and `restore`; without `raise_`, nothing."""
+    """Real-time, except between `lower` and `restore`; without `raise_`, nothing.
+
+    `is_lowered`: it could be real-time and is an ordinary process.
+    """
 
     __slots__ = ("_is_raised", "is_lowered")
 

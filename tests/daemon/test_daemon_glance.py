@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cgoom.daemon.follow import Follower
 from cgoom.daemon.loop import AWAKE_LEAST_USEC, AWAKE_USEC, FLUSH_USEC, GLANCES_USEC, Loop
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.parts import Parts
-from cgoom.daemon.sleeper import SLICE_USEC
+from cgoom.daemon.sleeper import BUSY_USEC, LATE_USEC
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.model import CgroupRef, HostMemory, HostPolicy, Level, Outcome, Policy, Workload
 from cgoom.observe.tree import Change, ChangeKind, Tree
@@ -60,7 +61,7 @@ class Calm:
         """How long it sleeps after another turn."""
         return find_second_wait_usec(self.loop, self._monkeypatch)
 
-    def oversleep(self, late_usec: int, woken: frozenset[Source] = NOBODY, ahead_usec: int = 1_000) -> None:
+    def oversleep(self, late_usec: int, woken: frozenset[Source] = NOBODY, ahead_usec: int = 0) -> None:
         """Sleep until `ahead_usec` from now, and as much longer."""
 
         def wait(_: Sources, timeout_usec: int) -> frozenset[Source]:
@@ -99,7 +100,7 @@ def test_it_is_a_look_and_nothing_else_for_a_while(calm: Calm) -> None:
 def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: bool) -> None:
     """Also for the module, which wakes who is to be quick."""
     calm.standby.is_watched = is_watched
-    calm.oversleep(SLICE_USEC + 1)
+    calm.oversleep(LATE_USEC + 1)
     ranks = []
     for memory in (AMPLE, CLOSE, AMPLE):
         calm.memory = memory
@@ -108,52 +109,78 @@ def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: boo
     assert ranks == [True, False, True]
 
 
-@pytest.mark.parametrize(
-    ("late_usec", "woken", "is_ordinary"),
-    [
-        ([], NOBODY, True),
-        ([SLICE_USEC], NOBODY, True),
-        ([SLICE_USEC + 1], NOBODY, False),
-        ([SLICE_USEC + 1, 0], NOBODY, True),
-        ([SLICE_USEC + 1], frozenset({Source.TREE}), True),
-    ],
-)
+@pytest.mark.parametrize("woken", [NOBODY, frozenset({Source.TREE})])
+@pytest.mark.parametrize("ahead_usec", [0, 1_000, 1_000_000, 15_000_000])
+@pytest.mark.parametrize("is_late", [False, True])
 def test_it_is_ordinary_beside_the_threshold_where_those_are_not_kept_waiting(
-    calm: Calm, late_usec: list[int], woken: frozenset[Source], is_ordinary: bool
+    calm: Calm, woken: frozenset[Source], ahead_usec: int, is_late: bool
 ) -> None:
-    """By the last ordinary sleep that time ended."""
-    for late in late_usec:
-        calm.oversleep(late, woken)
+    """Whatever woke it, and by more than a timer may be late for an ordinary process: a thousandth."""
+    calm.oversleep(LATE_USEC + ahead_usec // 1_000 + is_late, woken, ahead_usec)
     calm.memory = CLOSE
-    assert calm.is_glance(1)
-    assert calm.is_ordinary == is_ordinary
+    calm.is_glance(1)
+    assert calm.is_ordinary != is_late
 
 
-def test_who_sleeps_ahead_of_everybody_learns_nothing_by_it(calm: Calm) -> None:
-    calm.oversleep(SLICE_USEC + 1)
+def test_that_the_host_is_busy_counts_for_a_second_and_is_found_out_anew(calm: Calm) -> None:
+    calm.oversleep(LATE_USEC + 1)
     calm.memory = CLOSE
-    for _ in range(2):
-        assert calm.is_glance(1)
-        assert not calm.is_ordinary
-        calm.oversleep(0)
+    assert calm.is_glance(BUSY_USEC // 2)
+    assert not calm.is_ordinary
+    calm.oversleep(LATE_USEC + 1)  # of somebody who is ahead of everybody
+    calm.is_glance(BUSY_USEC // 2)
+    assert calm.is_ordinary
 
 
 def test_a_turn_that_ended_late_is_no_sleep_that_did(calm: Calm) -> None:
-    calm.oversleep(0, ahead_usec=-SLICE_USEC - 1)
     calm.memory = CLOSE
+    calm.took_usec = LATE_USEC + 1
+    assert calm.is_glance(1)
+    calm.oversleep(0, ahead_usec=-LATE_USEC - 1)
     assert calm.is_glance(1)
     assert calm.is_ordinary
 
 
+def test_who_is_displaced_by_becoming_ordinary_was_kept_waiting(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may choose somebody else right then."""
+
+    def lower(rank: Rank) -> None:
+        calm.now_usec += LATE_USEC + 1
+        rank.is_lowered = True
+
+    with monkeypatch.context() as displaced:
+        displaced.setattr(Rank, "lower", lower)
+        calm.loop._sleeper.lie_down()
+    calm.oversleep(0, ahead_usec=-LATE_USEC - 1)
+    calm.memory = CLOSE
+    assert calm.is_glance(1)
+    assert not calm.is_ordinary
+
+
+def test_it_hears_what_wakes_it(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
+    wakes = iter((frozenset({Source.SIGNALS}),))  # a second sleep is an error
+    monkeypatch.setattr(Sources, "wait", lambda *_: next(wakes))
+    monkeypatch.setattr(Sources, "drain_signals", lambda _: [signal.SIGTERM])
+    calm.loop.run()
+    assert calm.loop.ending
+
+
 @pytest.mark.parametrize(
     ("left_msec", "wait_usec", "is_near"),
-    [(5, 5_000, True), (90, 90_000, True), (150, 140_000, False), (500, 490_000, False), (1_200, 1_000_000, False)],
+    [
+        (5, 5_000, True),
+        (90, 90_000, True),
+        (101, 91_000, False),
+        (150, 140_000, False),
+        (500, 490_000, False),
+        (1_200, 1_000_000, False),
+    ],
 )
 def test_who_wakes_up_as_an_ordinary_process_wakes_up_earlier(
     calm: Calm, left_msec: int, wait_usec: int, is_near: bool
 ) -> None:
     """By what others may keep it waiting; `left_msec`: what the fastest filler takes to the threshold."""
-    calm.oversleep(SLICE_USEC + 1)
+    calm.oversleep(LATE_USEC + 1)
     total_bytes = 8 << 30
     left_bytes = calm.parts.fill_bytes_per_sec * left_msec // 1_000
     calm.memory = HostMemory(total_bytes, total_bytes // 20 + left_bytes, 0, 0)
