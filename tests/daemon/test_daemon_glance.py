@@ -98,9 +98,10 @@ def test_it_is_a_look_and_nothing_else_for_a_while(calm: Calm) -> None:
 
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: bool) -> None:
-    """Also for the module, which wakes who is to be quick."""
+    """Also for the module, which wakes who is to be quick; whether in time, an earlier sleep does not tell."""
     calm.standby.is_watched = is_watched
-    calm.oversleep(LATE_USEC + 1)
+    if not is_watched:
+        calm.oversleep(LATE_USEC + 1)
     ranks = []
     for memory in (AMPLE, CLOSE, AMPLE):
         calm.memory = memory
@@ -150,7 +151,7 @@ def test_who_is_displaced_by_becoming_ordinary_was_kept_waiting(calm: Calm, monk
 
     with monkeypatch.context() as displaced:
         displaced.setattr(Rank, "lower", lower)
-        calm.loop._sleeper.lie_down()
+        calm.loop._sleeper.lie_down(is_watched=False)
     calm.oversleep(0, ahead_usec=-LATE_USEC - 1)
     calm.memory = CLOSE
     assert calm.is_glance(1)
