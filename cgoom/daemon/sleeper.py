@@ -1,4 +1,4 @@
-"""The sleep between two turns: as an ordinary process, but for what is near on a busy host."""
+"""The sleep between two turns: whom it ends before, when it is over."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sleeper:
     Who is woken as a real-time process takes the processor that it slept on from whom it finds there, beside an idle
     one, too; for an ordinary process the kernel looks for an idle one. So it sleeps as the former only where the next
     look is near, and only where an ordinary sleep has just ended late or the module wakes it: it was measured to do so
-    up to 14 ms later then.
+    up to 14 ms later then. Where the look is far or nobody can be killed, it waits until a processor is given to it.
     """
 
     def __init__(self, sources: Sources, importance: Importance) -> None:
@@ -52,7 +52,10 @@ class Sleeper:
         """Take the rank of the next sleep. `is_watched`: the module ends it, at the threshold itself if need be."""
         self._lain_usec = read_usec()
         is_busy = is_watched or self._lain_usec < self._busy_until_usec  # or that cannot be known
-        self._importance.take(ahead=self._is_near and is_busy)
+        if self._is_near and is_busy:
+            self._importance.restore()
+        else:
+            self._importance.lower(is_patient=not self._is_near)
 
     def sleep(self, until_usec: int) -> frozenset[Source]:
         """Until then, or until something happens: what it was. Whoever wakes it, beyond that it was kept waiting."""

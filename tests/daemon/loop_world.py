@@ -84,12 +84,12 @@ class Noted(Unprepared):
 
 
 class Rank(Importance):
-    """Whether it is an ordinary process at the moment."""
+    """Whether it is an ordinary process at the moment, and which, the last time that it was."""
 
-    is_lowered = False
+    is_lowered = is_patient = False
 
-    def lower(self) -> None:
-        self.is_lowered = True
+    def lower(self, *, is_patient: bool = True) -> None:
+        self.is_lowered, self.is_patient = True, is_patient
 
     def restore(self) -> None:
         self.is_lowered = False

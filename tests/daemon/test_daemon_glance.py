@@ -110,6 +110,14 @@ def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: boo
     assert ranks == [True, False, True]
 
 
+def test_it_takes_the_processor_from_nobody_until_the_threshold_is_close(calm: Calm) -> None:
+    assert isinstance(calm.parts.importance, Rank)
+    for memory, is_patient in ((AMPLE, True), (CLOSE, False), (AMPLE, True)):
+        calm.memory = memory
+        assert calm.is_glance(1)
+        assert (calm.is_ordinary, calm.parts.importance.is_patient) == (True, is_patient)
+
+
 @pytest.mark.parametrize("woken", [NOBODY, frozenset({Source.TREE})])
 @pytest.mark.parametrize("ahead_usec", [0, 1_000, 1_000_000, 15_000_000])
 @pytest.mark.parametrize("is_late", [False, True])
@@ -145,9 +153,9 @@ def test_a_turn_that_ended_late_is_no_sleep_that_did(calm: Calm) -> None:
 def test_who_is_displaced_by_becoming_ordinary_was_kept_waiting(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel may choose somebody else right then."""
 
-    def lower(rank: Rank) -> None:
+    def lower(rank: Rank, *, is_patient: bool) -> None:
         calm.now_usec += LATE_USEC + 1
-        rank.is_lowered = True
+        rank.is_lowered = is_patient
 
     with monkeypatch.context() as displaced:
         displaced.setattr(Rank, "lower", lower)

@@ -27,7 +27,7 @@ def test_a_refusal_leaves_it_ordinary_and_is_asked_again(monkeypatch: pytest.Mon
     importance.lower()
     importance.restore()
     importance.lower()  # it is ordinary still
-    assert asked == [os.SCHED_FIFO, os.SCHED_OTHER, os.SCHED_FIFO]
+    assert asked == [os.SCHED_FIFO, os.SCHED_BATCH, os.SCHED_FIFO]
     is_refused = False
     importance.restore()
     importance.restore()

@@ -28,6 +28,8 @@ tell()
 importance.lower()
 importance.lower()
 tell()
+importance.lower(is_patient=False)
+tell()
 child = subprocess.run(["nice"], capture_output=True, text=True).stdout.strip()
 importance.restore()
 tell()
@@ -42,5 +44,5 @@ def test_it_is_real_time_but_for_the_time_between() -> None:
     if "Operation not permitted" in done.stderr:
         pytest.skip("no real-time scheduling here")
     assert done.stderr == ""
-    real_time, ordinary = f"{os.SCHED_FIFO} 1 -20", f"{os.SCHED_OTHER} 0 -20"
-    assert done.stdout.splitlines() == [f"{os.SCHED_OTHER} 0 0", real_time, ordinary, real_time, "0"]
+    real_time, patient, eager = f"{os.SCHED_FIFO} 1 -20", f"{os.SCHED_BATCH} 0 -20", f"{os.SCHED_OTHER} 0 -20"
+    assert done.stdout.splitlines() == [f"{os.SCHED_OTHER} 0 0", real_time, patient, eager, real_time, "0"]
