@@ -30,7 +30,8 @@ class Sleeper:
     Who is woken as a real-time process takes the processor that it slept on from whom it finds there, beside an idle
     one, too; for an ordinary process the kernel looks for an idle one. So it sleeps as the former only where the next
     look is near, and only where an ordinary sleep has just ended late or the module wakes it: it was measured to do so
-    up to 14 ms later then. Where the look is far or nobody can be killed, it waits until a processor is given to it.
+    up to 14 ms later then. Where a timer ends it and the look is far or nobody can be killed, it waits until a
+    processor is given to it.
     """
 
     def __init__(self, sources: Sources, importance: Importance) -> None:
@@ -55,7 +56,7 @@ class Sleeper:
         if self._is_near and is_busy:
             self._importance.restore()
         else:
-            self._importance.lower(is_patient=not self._is_near)
+            self._importance.lower(is_patient=not (self._is_near or is_watched))
 
     def sleep(self, until_usec: int) -> frozenset[Source]:
         """Until then, or until something happens: what it was. Whoever wakes it, beyond that it was kept waiting."""

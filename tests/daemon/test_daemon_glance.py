@@ -110,12 +110,16 @@ def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: boo
     assert ranks == [True, False, True]
 
 
-def test_it_takes_the_processor_from_nobody_until_the_threshold_is_close(calm: Calm) -> None:
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_it_takes_the_processor_from_nobody_where_a_timer_ends_a_long_sleep(calm: Calm, is_watched: bool) -> None:
+    """The module may end it at the threshold itself."""
     assert isinstance(calm.parts.importance, Rank)
-    for memory, is_patient in ((AMPLE, True), (CLOSE, False), (AMPLE, True)):
-        calm.memory = memory
-        assert calm.is_glance(1)
-        assert (calm.is_ordinary, calm.parts.importance.is_patient) == (True, is_patient)
+    calm.standby.is_watched = is_watched
+    assert calm.is_glance(1)
+    assert (calm.is_ordinary, calm.parts.importance.is_patient) == (True, not is_watched)
+    calm.standby.is_watched, calm.memory = False, CLOSE
+    assert calm.is_glance(1)
+    assert (calm.is_ordinary, calm.parts.importance.is_patient) == (True, False)
 
 
 @pytest.mark.parametrize("woken", [NOBODY, frozenset({Source.TREE})])

@@ -205,12 +205,15 @@ def test_a_host_that_cools_down_is_looked_at_by_an_ordinary_process(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its looks are 5 ms apart where little is between a recovery and the next shortage."""
+    monkeypatch.setattr(Noted, "is_watched", True)  # it is near, and nobody can be killed
     ranks = Ranks(parts, monkeypatch, NARROW)
     ranks.loop._state = State(Level.KILL, settled_usec=read_usec())
     ranks.loop.step(frozenset())
     ranks.watch(Tree, "drain")
     ranks.loop.step(frozenset({Source.TREE}))
     assert [each for each in ranks.seen if each[0] != "look"] == [("keep", False), ("drain", False), ("keep", False)]
+    assert isinstance(parts.importance, Rank)
+    assert parts.importance.is_patient
 
 
 def look_slowly(memory: HostMemory, took_usec: int, monkeypatch: pytest.MonkeyPatch) -> None:
