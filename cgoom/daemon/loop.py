@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from typing import NamedTuple
 
 from cgoom.core.decide import conclude, decide, is_calm, is_waiting, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
@@ -32,8 +33,14 @@ AWAKE_LEAST_USEC = 5_000
 GLANCES_USEC = 1_000_000
 # Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
 FLUSH_USEC = 2_000_000
-# What was decided on, the decision, and the flight before it.
-Done = tuple[Snapshot, Decision, Flight | None]
+
+
+class Done(NamedTuple):
+    """What was decided on, the decision, and the flight before it."""
+
+    snapshot: Snapshot
+    decision: Decision
+    flight: Flight | None
 
 
 class Loop:
@@ -89,8 +96,7 @@ class Loop:
             if raw != Level.OK and not is_waiting(self._policy, self._state, now_usec):
                 importance.restore()
             done = self._decide(memory, raw, now_usec, changes)
-            has_landed = done is not None and done[2] is not None and not done[1].actions and self._state.flight is None
-            importance.take(ahead=not (has_landed or self._is_early or self._is_waiting))
+            importance.take(ahead=not (self._has_landed(done) or self._is_early or self._is_waiting))
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
         self._sleeper.lie_down(is_watched=self._is_calm and self._parts.standby.is_watched)
@@ -161,12 +167,11 @@ class Loop:
             says = decision.says
             decision = decide(policy, decision.next_state, self._with_candidates(decision.next_state, snapshot))
             decision = replace(decision, says=says + decision.says)
-        self._state = decision.next_state
-        self._wake_at_usec = decision.wake_at_usec
+        self._state, self._wake_at_usec = decision.next_state, decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
         self._plan(self._wake_at_usec, now_usec)
-        return snapshot, decision, flight
+        return Done(snapshot, decision, flight)
 
     def _settle(self, snapshot: Snapshot, decision: Decision, flight: Flight | None) -> None:
         """What a decision leaves to do: a victim that is gone, words, and the next kill."""
@@ -188,6 +193,10 @@ class Loop:
         candidates = self._parts.docket.look(state.stuck, snapshot.now_usec, urgent=urgent)
         self._is_helpless = not candidates and not self._parts.docket.unread
         return replace(snapshot, candidates=candidates)
+
+    def _has_landed(self, done: Done | None) -> bool:
+        """Whether the victim left the flight and nobody else was chosen."""
+        return done is not None and done.flight is not None and not done.decision.actions and self._state.flight is None
 
     @property
     def _is_killing(self) -> bool:
