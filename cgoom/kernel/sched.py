@@ -20,23 +20,23 @@ MOMENT_SEC = 0.0001
 
 
 class Importance:
-    """Real-time after `raise_`, or an ordinary process, eager or patient, when that is asked for; before it, nothing.
+    """Real-time after `raise_`, or ordinary, eager or patient, when that is asked for; before it, nothing."""
 
-    `is_lowered`: it could be real-time and is an ordinary process.
-    """
-
-    __slots__ = ("_is_raised", "_scheduler", "is_lowered")
+    __slots__ = ("_scheduler",)
 
     def __init__(self) -> None:
         """As everybody."""
-        self._is_raised = self.is_lowered = False
-        self._scheduler = os.SCHED_OTHER
+        self._scheduler: int | None = None  # None: it was never raised
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether it was raised and is an ordinary process."""
+        return self._scheduler not in (None, os.SCHED_FIFO)
 
     def raise_(self) -> None:
         """Be real-time from now on; children are not. Raises OSError where the one or the other is refused."""
         os.setpriority(os.PRIO_PROCESS, 0, NICE_LEAST)
         _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
-        self._is_raised = True
         self._scheduler = os.SCHED_FIFO
 
     def lower(self, *, is_patient: bool = True) -> None:
@@ -46,9 +46,9 @@ class Importance:
         the daemon was measured to be 1.7 ms then, and 3.9 otherwise, in the median of seven runs.
         """
         scheduler = os.SCHED_BATCH if is_patient else os.SCHED_OTHER
-        if self._is_raised and self._scheduler != scheduler:
+        if self._scheduler not in (None, scheduler):
             _set(scheduler, 0)
-            self._scheduler, self.is_lowered = scheduler, True
+            self._scheduler = scheduler
 
     def restore(self) -> None:
         """Be real-time again after `lower`; where that is refused meanwhile, at the next call."""
@@ -57,7 +57,7 @@ class Importance:
             # ordinary daemon is better than none.
             with suppress(PermissionError):
                 _set(os.SCHED_FIFO, REAL_TIME_PRIORITY)
-                self._scheduler, self.is_lowered = os.SCHED_FIFO, False
+                self._scheduler = os.SCHED_FIFO
 
     def give_way(self) -> None:
         """While ordinary, let whoever waits for this processor have it for a moment."""
