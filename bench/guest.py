@@ -11,7 +11,6 @@ import platform
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,9 @@ from bench.stage import add_crowd, prepare_guest, refuse, zram
 from bench.trace import Trace
 from cgoom.errors import CgoomError
 from cgoom.kernel.mlock import lock_memory
+
+# What a measurement raises that cannot be made.
+BROKEN = (AssertionError, OSError, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,14 @@ def race(plan: Plan, scenario: Scenario) -> bool:
     if scenario.crowd:
         add_crowd(scenario.crowd)
     with Trace() as trace, zram(scenario.zram_mib):
-        _warm_up(trace, scenario, present)
+        if present:
+            _warm_up(trace, scenario, present[0])
         for number in range(plan.runs):
             for contestant in present:
                 result: dict[str, Any] = {"scenario": scenario.name, "contestant": contestant.name, "run": number}
                 try:
                     result = {"kind": "run", **result, **run_once(trace, contestant, scenario)}
-                except (AssertionError, OSError, subprocess.SubprocessError):  # this run says nothing; the others may
+                except BROKEN:  # this run says nothing; the others may
                     failed = True
                     result = {"kind": "broken", **result, "why": traceback.format_exc(limit=-3)}
                 append(plan.out, result)
@@ -81,14 +84,13 @@ def race(plan: Plan, scenario: Scenario) -> bool:
     return failed
 
 
-def _warm_up(trace: Trace, scenario: Scenario, present: Sequence[Contestant]) -> None:
+def _warm_up(trace: Trace, scenario: Scenario, first: Contestant) -> None:
     """One run that nobody is told of: the emulator translates what is run for the first time.
 
     The probe's worst stall was measured to be 6 - 7 ms beside whoever ran first, and 2 - 4 in the median of ten.
     """
-    with suppress(AssertionError, OSError, subprocess.SubprocessError):  # the runs that count will say so
-        for contestant in present[:1]:
-            run_once(trace, contestant, scenario)
+    with suppress(*BROKEN):  # the runs that count will say so
+        run_once(trace, first, scenario)
 
 
 def pay(plan: Plan, name: str) -> bool:
@@ -97,7 +99,7 @@ def pay(plan: Plan, name: str) -> bool:
         for line in MEASURES[name](plan.contestants, plan.seconds):
             append(plan.out, line)
             print(f"{line['what']}: {line['contestant']} {line['value']}", flush=True)
-    except (AssertionError, OSError, subprocess.SubprocessError):  # the others may go well
+    except BROKEN:  # the others may go well
         append(plan.out, {"kind": "broken", "scenario": name, "why": traceback.format_exc(limit=-3)})
         print(f"{name}: broken: {traceback.format_exc(limit=-3)}", flush=True)
         return True
