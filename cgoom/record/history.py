@@ -1,7 +1,8 @@
 """The history of decisions: one JSON line each in `history.jsonl`, and `history.jsonl.1` with the older ones.
 
 Writers lock the directory, not the file: a lock on a file that another writer has just renamed protects nothing.
-Readers take no lock: lines are written whole, and what a power cut or a full disk left behind is counted, not believed.
+Readers take no lock: lines are written whole, and what a power cut, a full disk or a SIGKILL in the middle of a write
+left behind is counted, not believed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class History:
         with kernel_errors(self._path), _open_locked(self._dir) as dir_fd:
             fd, size = _open_for_append(dir_fd, len(line))
             try:
-                # A line that a power cut or a full disk tore is ended first, or it would swallow this one.
+                # A line that is torn is ended first, or it would swallow this one.
                 if size and os.pread(fd, 1, size - 1) != b"\n":
                     line = b"\n" + line
                 written = os.write(fd, line)

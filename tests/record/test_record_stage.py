@@ -294,7 +294,7 @@ def test_stage_loses_nothing_when_the_daemon_is_killed(tmp_path: Path) -> None:
     chance = random.Random(seed)
     announced: set[str] = set()
     history = History(str(tmp_path))
-    rescued = 0
+    rescued = torn = 0
     for life in range(40):
         announced |= _kill_one_daemon(str(tmp_path), life * 100_000, chance)
         stage = Stage(str(tmp_path))
@@ -309,7 +309,9 @@ def test_stage_loses_nothing_when_the_daemon_is_killed(tmp_path: Path) -> None:
         ids = [record.record_id for record in found]
         assert announced <= set(ids), f"seed {seed}: lost"
         assert len(ids) == len(set(ids)), f"seed {seed}: twice"
-        assert broken == 0, f"seed {seed}"
+        # The kernel ends a write between two pages when its writer is killed: that line is told, and is not lost.
+        assert broken - torn <= 1, f"seed {seed}"
+        torn = broken
     assert rescued > 0
 
 
