@@ -99,7 +99,7 @@ class Loop:
             importance.take(ahead=not (self._has_landed(done) or self._is_early or self._is_waiting))
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
-        self._sleeper.lie_down(is_watched=self._is_calm and self._parts.standby.is_watched)
+        self._sleeper.lie_down(self._wake_at_usec, is_watched=self._is_calm and self._parts.standby.is_watched)
 
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
         """What has changed in the tree: ordinary work, too, while the next look is a while away."""

@@ -29,8 +29,8 @@ class Sleeper:
 
     Who is woken as a real-time process takes the processor that it slept on from whom it finds there, beside an idle
     one, too; for an ordinary process the kernel looks for an idle one. So it sleeps as the former only where the next
-    look is near, and only where an ordinary sleep has just ended late or the module wakes it: it was measured to do so
-    up to 14 ms later then. Where a timer ends it and the look is far or nobody can be killed, it waits until a
+    look is near, and only where an ordinary sleep has just ended late, or where none will tell: the module alone ends
+    it, which may be for hours. Where a timer ends it and the look is far or nobody can be killed, it waits until a
     processor is given to it.
     """
 
@@ -49,11 +49,11 @@ class Sleeper:
         self._is_near = left_usec < FAR_USEC and not is_waiting
         return wake_at_usec - (SLICE_USEC if FAR_USEC <= left_usec < LONGEST_USEC else 0)
 
-    def lie_down(self, *, is_watched: bool) -> None:
+    def lie_down(self, wake_at_usec: int, *, is_watched: bool) -> None:
         """Take the rank of the next sleep. `is_watched`: the module ends it, at the threshold itself if need be."""
         self._lain_usec = read_usec()
-        is_busy = is_watched or self._lain_usec < self._busy_until_usec  # or that cannot be known
-        if self._is_near and is_busy:
+        is_left_to_module = is_watched and wake_at_usec == NEVER_USEC
+        if self._is_near and (is_left_to_module or self._lain_usec < self._busy_until_usec):
             self._importance.restore()
         else:
             self._importance.lower(is_patient=not (self._is_near or is_watched))

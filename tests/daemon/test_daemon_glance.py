@@ -98,7 +98,7 @@ def test_it_is_a_look_and_nothing_else_for_a_while(calm: Calm) -> None:
 
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_it_is_ordinary_until_the_threshold_is_close(calm: Calm, is_watched: bool) -> None:
-    """Also for the module, which wakes who is to be quick; whether in time, an earlier sleep does not tell."""
+    """Also for the module: whether a word of it would be heard in time is not known where nobody looks."""
     calm.standby.is_watched = is_watched
     if not is_watched:
         calm.oversleep(LATE_USEC + 1)
@@ -122,14 +122,17 @@ def test_it_takes_the_processor_from_nobody_where_a_timer_ends_a_long_sleep(calm
     assert (calm.is_ordinary, calm.parts.importance.is_patient) == (True, False)
 
 
+@pytest.mark.parametrize("is_watched", [False, True])
 @pytest.mark.parametrize("woken", [NOBODY, frozenset({Source.TREE})])
 @pytest.mark.parametrize("ahead_usec", [0, 1_000, 1_000_000, 15_000_000])
 @pytest.mark.parametrize("is_late", [False, True])
 def test_it_is_ordinary_beside_the_threshold_where_those_are_not_kept_waiting(
-    calm: Calm, woken: frozenset[Source], ahead_usec: int, is_late: bool
+    calm: Calm, woken: frozenset[Source], ahead_usec: int, is_late: bool, is_watched: bool
 ) -> None:
     """Whatever woke it, and by more than a timer may be late for an ordinary process: a thousandth."""
+    calm.standby.is_watched = is_watched
     calm.oversleep(LATE_USEC + ahead_usec // 1_000 + is_late, woken, ahead_usec)
+    calm.is_glance(0, frozenset({Source.MODULE}))  # it looks now and then for a while
     calm.memory = CLOSE
     calm.is_glance(1)
     assert calm.is_ordinary != is_late
@@ -163,7 +166,7 @@ def test_who_is_displaced_by_becoming_ordinary_was_kept_waiting(calm: Calm, monk
 
     with monkeypatch.context() as displaced:
         displaced.setattr(Rank, "lower", lower)
-        calm.loop._sleeper.lie_down(is_watched=False)
+        calm.loop._sleeper.lie_down(NEVER_USEC, is_watched=False)
     calm.oversleep(0, ahead_usec=-LATE_USEC - 1)
     calm.memory = CLOSE
     assert calm.is_glance(1)
