@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import subprocess
@@ -90,3 +91,43 @@ def test_each_processor_of_a_steady_guest_has_its_own(monkeypatch: pytest.Monkey
         program.stdin.close()
     own = [{number} for number in sorted(allowed)[:2]] if len(allowed) > 1 else [allowed, allowed]
     assert [held[name] for name in ("CPU-0/TCG", "CPU-1/TCG", "worker")] == [*own, allowed]
+
+
+@pytest.mark.parametrize("log_waits", [False, True])
+def test_the_kernel_log_of_a_job_that_measures_waits_for_what_it_writes(
+    monkeypatch: pytest.MonkeyPatch, log_waits: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "vagrant"))
+    agent = importlib.import_module("labkit.agent")
+    monkeypatch.setattr(agent, "_prepare_child", lambda: None)  # its score takes root
+    monkeypatch.setattr(os, "sync", lambda: None)  # that is for a guest's disk
+    noisy, end = os.pipe()
+    os.write(end, b"more than anybody reads")
+    sent: list[str] = []
+
+    class Log:
+        fd = noisy
+
+        def forward(self, port: Port, limit: int = 0) -> None:
+            sent.append("log")
+
+    class Port:
+        fd = end  # nothing is to be read from it
+
+        def send(self, kind: bytes, payload: bytes) -> None:
+            sent.append(payload.decode())
+
+        def send_json(self, kind: bytes, **fields: int) -> None:
+            sent.append(f"ended {fields['status']}")
+
+    command = ["sh", "-c", "echo one; sleep 0.1; echo two; sleep 0.1"]
+    agent.Agent(Port(), Log())._run(agent.wire.Job(command, "/", dict(os.environ), log_waits=log_waits))
+    os.close(noisy)
+    os.close(end)
+    if log_waits:
+        assert sent[0].startswith("one")
+        assert sent[1] == "log"
+        assert sent.count("log") <= 5, "once for each of two lines, two ends of output, and the job's end"
+    else:
+        assert sent.count("log") > 5
+    assert sent[-2:] == ["log", "ended 0"]

@@ -213,7 +213,7 @@ class Agent:
             self._port.send_json(wire.DONE, status=127 if isinstance(error, FileNotFoundError) else 126)
             return
         try:
-            status = self._follow(running)
+            status = self._follow(running, log_waits=job.log_waits)
         except OSError as error:
             running.kill()
             self._port.send_json(wire.FAULT, message=f"the agent could not follow the job: {error}")
@@ -227,10 +227,10 @@ class Agent:
         os.sync()  # the lab may end the guest as soon as it knows the status
         self._port.send_json(wire.DONE, status=status)
 
-    def _follow(self, running: Running) -> int:
+    def _follow(self, running: Running, *, log_waits: bool) -> int:
         """Forward output, kernel log and typed bytes until the command has ended; return its status."""
         poller = select.poll()
-        for fd in (self._port.fd, self._log.fd, running.pidfd, *running.outputs):
+        for fd in (self._port.fd, running.pidfd, *running.outputs, *(() if log_waits else (self._log.fd,))):
             poller.register(fd, select.POLLIN)
         ended: float | None = None
         while running.outputs or ended is None:
@@ -246,6 +246,8 @@ class Agent:
                     running.forward(fd, self._port)
                     if fd not in running.outputs:
                         poller.unregister(fd)
+                    if log_waits:
+                        self._log.forward(self._port, limit=100 * KMSG_BATCH)
             if ended is not None and time.monotonic() > ended + DRAIN_SECONDS:
                 break
         return running.reap()

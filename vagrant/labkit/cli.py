@@ -77,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("--cpus", type=_positive, default=DEFAULT_CPUS, metavar="N")
     guest.add_argument("--out", type=_directory, metavar="DIR", help="share DIR read-write at /out")
     guest.add_argument(
-        "--steady", action="store_true", help="for measuring: each processor of the guest has one of the host's"
+        "--steady",
+        action="store_true",
+        help="for measuring: each processor of the guest has one of the host's; with `run` the kernel's log comes with "
+        "what the command writes",
     )
     guest.add_argument(
         "--module",

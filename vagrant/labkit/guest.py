@@ -86,7 +86,7 @@ class Spec:
     cpus: int = DEFAULT_CPUS
     swap_mib: int = 0
     out: Path | None = None
-    steady: bool = False  # as `hold_steady` does it
+    steady: bool = False  # as `hold_steady` does it; the kernel's log waits for the job's output
 
 
 def clean_up() -> None:

@@ -68,7 +68,7 @@ def run_fresh(spec: Spec, task: Task) -> int:
             if task.wheel is not None:
                 _install(session, task.wheel, guest.wheel_dir)
             _provide_module(session, image, guest, task.module)
-            return _verdict(_run_task(session, task), session)
+            return _verdict(_run_task(session, task, log_waits=spec.steady), session)
         except GuestLostError:
             last_words(guest.run_dir, guest.console)
             raise
@@ -164,10 +164,10 @@ def _job(argv: list[str], cwd: str = "/") -> wire.Job:
     return wire.Job(argv, cwd, login_environment())
 
 
-def _run_task(session: Session, task: Task) -> int:
+def _run_task(session: Session, task: Task, *, log_waits: bool = False) -> int:
     columns, lines = shutil.get_terminal_size()
     environment = login_environment(COLUMNS=str(columns), LINES=str(lines))
-    job = wire.Job(task.argv, "/work/cgoom", environment, (lines, columns) if task.tty else None)
+    job = wire.Job(task.argv, "/work/cgoom", environment, (lines, columns) if task.tty else None, log_waits)
     with _raw_terminal() if task.tty else contextlib.nullcontext():
         status, _ = session.run(job, Deadline(task.timeout_seconds))
     return status

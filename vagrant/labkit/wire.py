@@ -48,6 +48,8 @@ class Job:
     env: dict[str, str]
     # Rows and columns of a terminal for the command; None runs it with two pipes.
     tty: tuple[int, int] | None = None
+    # The kernel's log is sent with what the job writes, and at its end; otherwise at once.
+    log_waits: bool = False
 
 
 def encode(kind: bytes, payload: bytes) -> bytes:

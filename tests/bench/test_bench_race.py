@@ -1,0 +1,30 @@
+"""One run's waiting, as far as it needs no guest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+import bench.race as race_module
+from bench.stage import Placed, Turn
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_run_ends_after_the_first_death_or_in_vain(monkeypatch: pytest.MonkeyPatch, dies: bool) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with subprocess.Popen(["sleep", "60"]) as lives, subprocess.Popen(["sleep", "0" if dies else "60"]) as other:
+        placed = [Placed(name, Path(name), process) for name, process in (("high", lives), ("low", other))]
+        turn = cast("Turn", SimpleNamespace(placed=placed))
+        if dies:  # before anybody looks
+            os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert race_module._wait_for_death(turn, 5.0 if dies else 0.01) is dies
+        lives.kill()
+        other.kill()
+    assert set(slept) == {race_module.AFTER_SEC if dies else race_module.LOOK_SEC}
