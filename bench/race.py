@@ -51,10 +51,11 @@ def run_once(trace: Trace, contestant: Contestant, scenario: Scenario) -> dict[s
         wait_for_calm()
         before = _read_counts(turn)
         trace.clear()
-        # The probe ends first: what is read afterwards is our own work, and nobody's stall.
-        with sampler, _probing(probe, turn.directory) as turns, _standing_back():
+        with sampler:
             turn.open_gate()
-            died = _wait_for_death(turn, scenario.limit_sec)
+            # The probe ends first: what is read afterwards is our own work, and nobody's stall.
+            with _probing(probe, turn.directory) as turns, _standing_back():
+                died = _wait_for_death(turn, scenario.limit_sec)
         sent = trace.read()
         after = _read_counts(turn)
         alive = [placed.name for placed in turn.placed if placed.process.poll() is None]

@@ -34,6 +34,8 @@ AT_ONCE = 3
 KILL_LIMIT = 60.0
 # For each cgroup of a crowd. Measured: 12 ms in an emulated guest whose host is busy with others.
 CROWD_SEC = 0.1
+# Bytes: TASK_COMM_LEN of the kernel, without its end.
+COMM_LENGTH = 15
 
 
 class Placed:
@@ -134,8 +136,12 @@ class Turn:
         return Placed(grower.name, cgroup, process)
 
     def open_gate(self) -> None:
-        """Let them grow."""
+        """Let them grow, and wait until all of them do. Raises AssertionError when one does not begin.
+
+        That twenty shells execute their programs at once is no part of what is to be shown.
+        """
         self._gate.open()
+        wait_until(lambda: all(map(has_begun, self.placed)), PLACE_LIMIT, "everybody to grow")
 
     def _end_workloads(self) -> None:
         for placed in self.placed:
@@ -150,6 +156,15 @@ class Turn:
             subprocess.run(["systemctl", "stop", *scopes], capture_output=True, check=False, timeout=KILL_LIMIT)
         for placed in self.placed:
             wait_until(partial(_is_gone, placed.cgroup), KILL_LIMIT, f"{placed.cgroup} to be removed")
+
+
+def has_begun(placed: Placed) -> bool:
+    """Whether its program has taken the place of the shell at the gate, or is over."""
+    try:
+        name = Path(f"/proc/{placed.process.pid}/comm").read_text(encoding="ascii").strip()
+    except OSError:
+        return True
+    return name == f"bench-{placed.name}"[:COMM_LENGTH] or placed.process.poll() is not None
 
 
 def _is_gone(cgroup: Path) -> bool:

@@ -12,7 +12,8 @@ from typing import cast
 import pytest
 
 import bench.race as race_module
-from bench.stage import Placed, Turn
+from bench.stage import Placed, Turn, has_begun
+from tests.support.wait import wait_until
 
 
 @pytest.mark.parametrize("dies", [False, True])
@@ -28,3 +29,18 @@ def test_a_run_ends_after_the_first_death_or_in_vain(monkeypatch: pytest.MonkeyP
         lives.kill()
         other.kill()
     assert set(slept) == {race_module.AFTER_SEC if dies else race_module.LOOK_SEC}
+
+
+def test_who_is_still_a_shell_at_the_gate_has_not_begun(tmp_path: Path) -> None:
+    program = tmp_path / "bench-important"
+    program.symlink_to("/bin/sleep")
+    waiting = ["sh", "-c", f"read line; exec {program} 60"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        placed = Placed("important", tmp_path, process)
+        assert not has_begun(placed)
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        wait_until(lambda: has_begun(placed), 10.0, "the program to run")
+        process.kill()
+    assert has_begun(placed), "and is over"
