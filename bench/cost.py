@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.contestant import Contestant
 from bench.contestants import CONTESTANTS
-from bench.host import read_kib
+from bench.host import read_kib, runs_in
 from bench.stage import CGOOM_SLICE, Turn, add_crowd, refuse
 from tests.support.wait import wait_until
 
@@ -125,7 +125,7 @@ def _read_parent() -> Fields:
     command = ["cgoom", "launch", "--name=bench-parent", "--", "sleep", "3600"]
     with subprocess.Popen(command) as parent:
         try:
-            wait_until(lambda: _runs(scope, b"sleep"), 60, "the launch to be over")
+            wait_until(lambda: runs_in(scope, b"sleep"), 60, "the launch to be over")
             private_kib = wait_until(partial(_read_settled, parent.pid), 60, "the parent to settle")
         finally:
             with contextlib.suppress(OSError):
@@ -141,14 +141,6 @@ def _read_settled(pid: int) -> int:
     time.sleep(PARENT_SETTLE_SEC)  # nothing tells that it has settled
     second = read_kib("Private_Clean", smaps) + read_kib("Private_Dirty", smaps)
     return second if first == second else 0
-
-
-def _runs(scope: Path, comm: bytes) -> bool:
-    """Whether a program of this name runs in the scope."""
-    with contextlib.suppress(OSError):
-        pids = (scope / "cgroup.procs").read_text(encoding="ascii").split()
-        return any(Path(f"/proc/{pid}/comm").read_bytes().strip() == comm for pid in pids)
-    return False
 
 
 def _measure_decision(contestant: Contestant, count: int) -> Fields:

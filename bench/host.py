@@ -146,3 +146,11 @@ class Service:
     def stop(self) -> None:
         """End it."""
         run("systemctl", "stop", self._unit)
+
+
+def runs_in(scope: Path, comm: bytes) -> bool:
+    """Whether a program of this name runs in the scope."""
+    with contextlib.suppress(OSError):
+        pids = (scope / "cgroup.procs").read_text(encoding="ascii").split()
+        return any(Path(f"/proc/{pid}/comm").read_bytes().strip() == comm for pid in pids)
+    return False

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.contestant import BEST_SHARE, Contestant, complete
-from bench.host import CGROUP, Service, read_kib, run, wait_for_quiet
+from bench.host import CGROUP, Service, read_kib, run, runs_in, wait_for_quiet
 from bench.scenario import LOW, Grower
 from tests.support.cli import environment
 from tests.support.hogs import build_program, hog
@@ -34,8 +34,6 @@ AT_ONCE = 3
 KILL_LIMIT = 60.0
 # For each cgroup of a crowd. Measured: 12 ms in an emulated guest whose host is busy with others.
 CROWD_SEC = 0.1
-# Bytes: TASK_COMM_LEN of the kernel, without its end.
-COMM_LENGTH = 15
 
 
 class Placed:
@@ -160,11 +158,7 @@ class Turn:
 
 def has_begun(placed: Placed) -> bool:
     """Whether its program has taken the place of the shell at the gate, or is over."""
-    try:
-        name = Path(f"/proc/{placed.process.pid}/comm").read_text(encoding="ascii").strip()
-    except OSError:
-        return True
-    return name == f"bench-{placed.name}"[:COMM_LENGTH] or placed.process.poll() is not None
+    return runs_in(placed.cgroup, f"bench-{placed.name}".encode()) or placed.process.poll() is not None
 
 
 def _is_gone(cgroup: Path) -> bool:

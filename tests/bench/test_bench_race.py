@@ -37,6 +37,7 @@ def test_who_is_still_a_shell_at_the_gate_has_not_begun(tmp_path: Path) -> None:
     waiting = ["sh", "-c", f"read line; exec {program} 60"]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
+        (tmp_path / "cgroup.procs").write_text(f"{process.pid}\n", encoding="ascii")
         placed = Placed("important", tmp_path, process)
         assert not has_begun(placed)
         process.stdin.write(b"go\n")
