@@ -156,10 +156,8 @@ enum memory_info_level look_now(void)
 	usec = level_next_usec(&look_policy, level, &look.sample, look.near_usec);
 	if (running) {
 		start_timer(max(LEAST_NS, usec * NSEC_PER_USEC));
-		if (level != previous) {
-			if (kfifo_put(&untold, look))
-				mod_delayed_work(queue, &log_work, LOG_JIFFIES);
-		}
+		if (level != previous && kfifo_put(&untold, look))
+			mod_delayed_work(queue, &log_work, LOG_JIFFIES);
 		/* At a warning, too: swap that was removed since would make it last for ever. */
 		if ((level != previous || level != MEMORY_INFO_LEVEL_KILL) && swap_is_stale())
 			queue_work(queue, &swap_work);

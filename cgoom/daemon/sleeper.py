@@ -50,7 +50,10 @@ class Sleeper:
         return wake_at_usec - (SLICE_USEC if FAR_USEC <= left_usec < LONGEST_USEC else 0)
 
     def lie_down(self, wake_at_usec: int, *, is_watched: bool) -> None:
-        """Take the rank of the next sleep. `is_watched`: the module ends it, at the threshold itself if need be."""
+        """Take the rank of the next sleep, until `wake_at_usec`; NEVER_USEC: nobody looks meanwhile.
+
+        `is_watched`: the module ends it, at the threshold itself if need be.
+        """
         self._lain_usec = read_usec()
         is_left_to_module = is_watched and wake_at_usec == NEVER_USEC
         if self._is_near and (is_left_to_module or self._lain_usec < self._busy_until_usec):

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 
 from labkit import wire
-from labkit.port import IDLE_SECONDS, KMSG_BATCH, KernelLog, LabGoneError, Port
+from labkit.port import IDLE_SECONDS, KMSG_ALL, KernelLog, LabGoneError, Port
 
 # oom_score_adj of a job. Chosen: a test run must survive the out-of-memory that it stages, so it comes close after
 # the agent (-1000, never killed), yet the kernel may still end it when nothing else is left. Children inherit it:
@@ -223,7 +223,7 @@ class Agent:
             raise
         finally:
             running.close()
-        self._log.forward(self._port, limit=100 * KMSG_BATCH)
+        self._log.forward(self._port, limit=KMSG_ALL)
         os.sync()  # the lab may end the guest as soon as it knows the status
         self._port.send_json(wire.DONE, status=status)
 
@@ -247,7 +247,7 @@ class Agent:
                     if fd not in running.outputs:
                         poller.unregister(fd)
                     if log_waits:
-                        self._log.forward(self._port, limit=100 * KMSG_BATCH)
+                        self._log.forward(self._port, limit=KMSG_ALL)
             if ended is not None and time.monotonic() > ended + DRAIN_SECONDS:
                 break
         return running.reap()

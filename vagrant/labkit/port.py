@@ -19,6 +19,8 @@ IDLE_SECONDS = 0.05
 
 # Kernel log records forwarded before the job's output gets its turn again. Chosen: an OOM report has about 100.
 KMSG_BATCH = 200
+# The same where nothing else waits to be sent. Chosen: more than the kernel keeps.
+KMSG_ALL = 100 * KMSG_BATCH
 
 
 class LabGoneError(Exception):
