@@ -38,7 +38,6 @@ class Gate(Frozen):
 def run_child(request: LaunchRequest, caller: CallerSignals, report_fd: int, gate: Gate | None = None) -> NoReturn:
     """Become CMD. Every failure goes to `report_fd`; without one, CMD's exec closes it."""
     try:
-        write_score(request)
         if gate is not None:
             os.close(gate.write_fd)  # or our own copy would keep the EOF away
             if not os.read(gate.read_fd, 1):
@@ -69,17 +68,35 @@ def make_exec_error(code: int, argv: Sequence[str]) -> ExecError:
     return error
 
 
-def write_score(request: LaunchRequest) -> None:
-    """Set our own oom_score_adj, which CMD inherits; where the kernel refuses, one warning on stderr."""
+def write_score(request: LaunchRequest) -> int | None:
+    """Set our own oom_score_adj, which CMD inherits; where the kernel refuses, one warning on stderr.
+
+    Before the process is in its cgroup: the daemon may raise the scores there, and would be written over. Returns what
+    it was, for `put_back_score`; None where it stays.
+    """
     wanted = request.oom_score_adj()
     pid = os.getpid()
     try:
-        write_oom_score_adj(pid, wanted)
-    except NotPermittedError:
         current = read_oom_score_adj(pid)
-        _write_warning(f"oom_score_adj stays {current} instead of {wanted}: to lower it takes CAP_SYS_RESOURCE")
+        try:
+            write_oom_score_adj(pid, wanted)
+        except NotPermittedError:
+            _write_warning(f"oom_score_adj stays {current} instead of {wanted}: to lower it takes CAP_SYS_RESOURCE")
+            return None
     except CgoomError as error:
         _write_warning(f"oom_score_adj is not {wanted}: {error.message}")
+        return None
+    return current
+
+
+def put_back_score(score: int | None) -> None:
+    """Our own oom_score_adj as it was before `write_score`, which the kernel never refuses to who set it."""
+    if score is None:
+        return
+    try:
+        write_oom_score_adj(os.getpid(), score)
+    except CgoomError as error:
+        _write_warning(f"oom_score_adj of the launcher is not {score} again: {error.message}")
 
 
 def execute_command(argv: Sequence[str], caller: CallerSignals) -> NoReturn:

@@ -17,7 +17,7 @@ from cgoom.kernel.clone import spawn_into
 from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.identity import write_identity
 from cgoom.names import Layout
-from cgoom.place.child import execute_command, make_exec_error, run_child, write_score
+from cgoom.place.child import execute_command, make_exec_error, put_back_score, run_child, write_score
 from cgoom.place.request import LaunchRequest, Limits, Placed
 from cgoom.place.signals import CallerSignals, read_caller_signals
 from cgoom.units import USEC_PER_SEC
@@ -71,7 +71,9 @@ def start_direct(request: LaunchRequest, layout: Layout, mount: Mount, caller: C
     report_fd, child_report_fd = os.pipe()
     try:
         with hold_scope(request, layout, mount) as scope:
+            score = write_score(request)
             pid, pidfd = spawn_into(scope.fd, lambda: run_child(request, caller, child_report_fd))
+            put_back_score(score)
             return Placed(request, pid, pidfd, scope, report_fd, is_direct=True)
     except BaseException:
         os.close(report_fd)
@@ -83,8 +85,8 @@ def start_direct(request: LaunchRequest, layout: Layout, mount: Mount, caller: C
 def become_direct(request: LaunchRequest, layout: Layout, mount: Mount) -> NoReturn:
     """Move ourselves into a new scope and execute CMD. Raises ExecError, and as `hold_scope` does."""
     with hold_scope(request, layout, mount) as scope:
+        write_score(request)
         scope.write_control("cgroup.procs", str(os.getpid()))
-    write_score(request)
     try:
         execute_command(request.argv, read_caller_signals())
     except OSError as error:

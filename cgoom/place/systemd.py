@@ -14,7 +14,7 @@ from cgoom.kernel.fault import kernel_errors
 from cgoom.kernel.identity import write_identity
 from cgoom.kernel.proc import read_cgroup_path
 from cgoom.place.bus import BUS, Address, Bus, BusError, Message, Writer
-from cgoom.place.child import Gate, execute_command, make_exec_error, run_child, write_score
+from cgoom.place.child import Gate, execute_command, make_exec_error, put_back_score, run_child, write_score
 from cgoom.place.request import LaunchRequest, Placed
 from cgoom.place.signals import CallerSignals, read_caller_signals
 
@@ -63,10 +63,12 @@ def start_systemd(
     """
     report_fd, child_report_fd = os.pipe()
     gate = Gate(*os.pipe())
+    score = write_score(request)
     pid = os.fork()
     if pid == 0:
         connection.close()
         run_child(request, caller, child_report_fd, gate)
+    put_back_score(score)
     with kernel_errors(f"pid {pid}"):
         pidfd = os.pidfd_open(pid)
     os.close(child_report_fd)
@@ -89,8 +91,8 @@ def start_systemd(
 
 def become_systemd(request: LaunchRequest, layout: Layout, mount: Mount, connection: socket.socket) -> NoReturn:
     """Let systemd move ourselves into a new scope and execute CMD. Raises ExecError, and as `start_systemd` does."""
-    _enter_scope(request, layout, mount, os.getpid(), connection).close()
     write_score(request)
+    _enter_scope(request, layout, mount, os.getpid(), connection).close()
     try:
         execute_command(request.argv, read_caller_signals())
     except OSError as error:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import module
+from tests.support.cli import environment
 from tests.support.scene import Scene
 from tests.support.wait import wait_until
 
@@ -85,3 +88,29 @@ def test_a_dry_run_changes_no_score(scene: Scene) -> None:
     scene.launch("a", 500, "sleep", "3600")
     wait_until(lambda: "STATUS=1 workloads, level ok" in daemon.notified(), 30, "it to be seen")
     assert read_scores(scene, "a") == {500}
+
+
+def test_cmd_has_its_score_from_its_first_instruction_and_the_launcher_keeps_its_own(scene: Scene) -> None:
+    # The daemon raises the scores of who is in the cgroup; a launch that writes one there would undo that.
+    script = (
+        "import os\n"
+        "from cgoom.__main__ import main\n"
+        "from cgoom.place import direct, systemd\n"
+        "def say(who):\n"
+        "    with open('/proc/self/oom_score_adj', 'rb') as file: os.write(1, who + file.read())\n"
+        "def watched(*args):\n"
+        "    say(b'CMD ')\n"
+        "    run_child(*args)\n"
+        "run_child, put_back_score = direct.run_child, direct.put_back_score\n"
+        "def put_back(score):\n"
+        "    put_back_score(score)\n"
+        "    say(b'launcher ')\n"
+        "direct.run_child = systemd.run_child = watched\n"
+        "direct.put_back_score = systemd.put_back_score = put_back\n"
+        "main()\n"
+    )
+    before = Path("/proc/self/oom_score_adj").read_text(encoding="ascii")
+    command = [sys.executable, "-P", "-c", script, "launch", "--priority=500", "--", "true"]
+    ended = subprocess.run(command, env=environment(scene.env), capture_output=True, check=True, text=True)
+    assert sorted(ended.stdout.splitlines()) == ["CMD 500", f"launcher {before.strip()}"]
+    assert ended.stderr == ""
