@@ -86,6 +86,11 @@ def is_calm(state: State, raw: Level) -> bool:
     return raw == Level.OK and state.level == Level.OK and state.flight is None and state.settled_usec is None
 
 
+def is_warned(state: State, raw: Level) -> bool:
+    """Whether nothing is left to do after a warning but to wait for the kill threshold, or for somebody to come."""
+    return raw == state.level == Level.WARN and state.flight is None and state.settled_usec is None
+
+
 def is_waiting(policy: Policy, state: State, now_usec: int) -> bool:
     """Whether nobody is killed at a look then, even if memory has run out: somebody dies, or the host cools down.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from cgoom.daemon.sources import NEVER_USEC
 from cgoom.errors import CgoomError
 from cgoom.kernel.clock import read_usec
 from cgoom.model import (
@@ -31,6 +32,8 @@ from cgoom.units import render_size, render_time
 PENDING_LIMIT = 256
 # Microseconds between two tries to write what the disk refused; chosen: an administrator frees space, not we.
 RETRY_USEC = 5_000_000
+# Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
+FLUSH_USEC = 2_000_000
 # Kinds of records that tell what somebody else did.
 OTHERS = {"kernel-oom": "the kernel", "armed-kill": "memory_info"}
 # Steps that end a victim: ours, and the module's while we were late.
@@ -68,6 +71,7 @@ class Ledger:
         self._ready: Record | None = None
         self._pending: list[Entry] = []
         self._retry_at_usec = 0
+        self._flush_by_usec = 0  # 0: nothing waits
 
     def draft(self, seen: Seen, candidate: Candidate, why: Why, kind: str) -> Record:
         """A new record, not yet kept anywhere."""
@@ -221,6 +225,18 @@ class Ledger:
         del self._pending[0]
         if entry.slot is not None:
             self._stage.clear(entry.slot)
+
+    def flush_in_time(self, now_usec: int, *, is_short: bool) -> int:
+        """Write one record, which may wait for FLUSH_USEC while the host is short; when to come back."""
+        if self.due_usec() is None:
+            self._flush_by_usec = 0
+            return NEVER_USEC
+        self._flush_by_usec = self._flush_by_usec or now_usec + FLUSH_USEC
+        if is_short and now_usec < self._flush_by_usec:
+            return self._flush_by_usec
+        self.flush(now_usec)
+        due_usec = self.due_usec()
+        return NEVER_USEC if due_usec is None else max(due_usec, now_usec + 1)
 
     def flush_all(self) -> None:
         """Write what can be written, for the end of the daemon; the rest stays in the stage."""

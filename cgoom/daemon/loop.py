@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 from typing import NamedTuple
 
-from cgoom.core.decide import conclude, decide, is_calm, is_waiting, kills_at_once, wants_victim
+from cgoom.core.decide import conclude, decide, is_calm, is_waiting, is_warned, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
 from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
@@ -28,11 +28,12 @@ RESCAN_USEC = 1_000_000
 AWAKE_USEC = 2_000_000
 # Microseconds between its looks then, at least; chosen: to stay awake, since the module does not miss the threshold.
 AWAKE_LEAST_USEC = 5_000
+# Microseconds between two turns after a warning while the module waits for the kill threshold; chosen: the sizes of
+# equals stay young enough to kill by at once.
+GUARDED_USEC = 250_000
 # Microseconds in which looks at a calm host may be nothing else; chosen: what was refused, a descriptor or an answer of
 # the module, is asked for again after that. A look alone was measured to take 12 us, a turn of the whole loop 18.
 GLANCES_USEC = 1_000_000
-# Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
-FLUSH_USEC = 2_000_000
 
 
 class Done(NamedTuple):
@@ -54,9 +55,8 @@ class Loop:
         self._wake_at_usec = self._awake_until_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
         self._beat_at_usec = self._rescan_at_usec = 0
-        self._flush_by_usec = 0  # 0: nothing waits
         self._told: tuple[int, Level] | None = None
-        self._is_calm = self.ending = False
+        self._is_calm = self._is_warned = self.ending = False
         self._is_short = False  # as of the last sample, somebody would have to die
         self._is_helpless = False  # somebody would have to die, and nobody can be chosen
 
@@ -99,7 +99,8 @@ class Loop:
             importance.take(ahead=not (self._has_landed(done) or self._is_early or self._is_waiting))
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
-        self._sleeper.lie_down(self._wake_at_usec, is_watched=self._is_calm and self._parts.standby.is_watched)
+        is_watched = self._is_guarded or (self._is_calm and self._parts.standby.is_watched)
+        self._sleeper.lie_down(self._wake_at_usec, is_watched=is_watched)
 
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
         """What has changed in the tree: ordinary work, too, while the next look is a while away."""
@@ -151,7 +152,7 @@ class Loop:
         may_fire = kills_at_once(policy, self._state, raw, now_usec)
         fired = parts.flights.fire(self._state.stuck, now_usec) if may_fire else ()
         self._is_short, self._is_helpless = raw == Level.KILL and bool(policy.ladder.kill), False
-        self._is_calm = is_calm(self._state, raw)
+        self._is_calm, self._is_warned = is_calm(self._state, raw), False
         if self._is_calm:
             parts.flights.calm_down()
             parts.docket.forget()
@@ -170,6 +171,7 @@ class Loop:
         self._state, self._wake_at_usec = decision.next_state, decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
+        self._is_warned = is_warned(self._state, raw) and not decision.actions
         self._plan(self._wake_at_usec, now_usec)
         return Done(snapshot, decision, flight)
 
@@ -211,7 +213,12 @@ class Loop:
     @property
     def _is_early(self) -> bool:
         """Whether the next look at the host is further away than one turn of everybody else."""
-        return self._wake_at_usec - read_usec() > SLICE_USEC
+        return not self._is_guarded and self._wake_at_usec - read_usec() > SLICE_USEC
+
+    @property
+    def _is_guarded(self) -> bool:
+        """Whether the kill threshold is near, and the module alone says when it is reached."""
+        return self._is_warned and self._wake_at_usec == NEVER_USEC
 
     def _make_ready(self, snapshot: Snapshot, *, acted: bool) -> None:
         """What a later kill needs, when there is nothing to be done now."""
@@ -282,7 +289,9 @@ class Loop:
         if notifier.watchdog_usec is not None and now_usec >= self._beat_at_usec:
             notifier.send("WATCHDOG=1")
             self._beat_at_usec = now_usec + notifier.watchdog_usec
-        flush_due_usec = self._flush(now_usec)
+        flight = self._state.flight
+        is_short = self._state.level == Level.KILL or (flight is not None and flight.killed)
+        flush_due_usec = self._parts.ledger.flush_in_time(now_usec, is_short=is_short)
         self._set_timer(flush_due_usec)  # what the disk has taken may make something due
 
     def _set_timer(self, flush_due_usec: int) -> None:
@@ -295,16 +304,19 @@ class Loop:
             self._rescan_at_usec if parts.tree.blind else NEVER_USEC,
             self._beat_at_usec if parts.notifier.watchdog_usec is not None else NEVER_USEC,
         )
-        if self._is_calm:
-            self._leave_to_module(now_usec)
+        self._leave_to_module(now_usec)
         self._glances_until_usec = min(self._due_usec, now_usec + GLANCES_USEC) if self._is_calm else 0
 
     def _leave_to_module(self, now_usec: int) -> None:
-        """Nobody looks at the memory of a calm host now and then where the module does.
+        """Nobody looks at the memory of a calm host now and then where the module does, or after a warning.
 
-        Except for a while after a word of it: who has just looked is quicker than who has to be woken.
+        Except for a while after a first word of it: who has just looked is quicker than who has to be woken.
         """
-        if self._parts.standby.is_watched:
+        standby = self._parts.standby
+        if self._is_warned and standby.is_guarded and not self._parts.docket.unread:
+            self._plan(now_usec, now_usec)  # the threshold may be reached at any moment
+            self._wake_at_usec, self._due_usec = NEVER_USEC, min(self._due_usec, now_usec + GUARDED_USEC)
+        elif self._is_calm and standby.is_watched:
             is_awake = now_usec < self._awake_until_usec
             self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC) if is_awake else NEVER_USEC
 
@@ -334,17 +346,3 @@ class Loop:
             rested_usec = now_usec + rest_usec(now_usec - begun_usec)
             self._wake_at_usec = max(self._wake_at_usec, rested_usec)
             self._due_usec = max(self._due_usec, rested_usec)
-
-    def _flush(self, now_usec: int) -> int:
-        """Let records wait for the disk when somebody has to be killed, but not for ever; when to come back."""
-        ledger, flight = self._parts.ledger, self._state.flight
-        if ledger.due_usec() is None:
-            self._flush_by_usec = 0
-            return NEVER_USEC
-        self._flush_by_usec = self._flush_by_usec or now_usec + FLUSH_USEC
-        busy = self._state.level == Level.KILL or (flight is not None and flight.killed)
-        if busy and now_usec < self._flush_by_usec:
-            return self._flush_by_usec
-        ledger.flush(now_usec)
-        due_usec = ledger.due_usec()
-        return NEVER_USEC if due_usec is None else max(due_usec, now_usec + 1)

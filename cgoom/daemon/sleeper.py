@@ -50,7 +50,7 @@ class Sleeper:
         return wake_at_usec - (SLICE_USEC if FAR_USEC <= left_usec < LONGEST_USEC else 0)
 
     def lie_down(self, wake_at_usec: int, *, is_watched: bool) -> None:
-        """Take the rank of the next sleep, until `wake_at_usec`; NEVER_USEC: nobody looks meanwhile.
+        """Take the rank of the next sleep, until the look at `wake_at_usec`; NEVER_USEC: that is left to the module.
 
         `is_watched`: the module ends it, at the threshold itself if need be.
         """

@@ -91,6 +91,11 @@ class Standby:
         """Whether the module watches and sees no shortage, so that the daemon needs no timer."""
         return self._watch.is_calm
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the module watches and will say so when the kill threshold is reached."""
+        return self._watch.is_below_kill
+
     def begin(self, policy: Policy) -> None:
         """Take over what an earlier daemon left, and tell what the module did while none ran."""
         try:
@@ -305,7 +310,7 @@ class Standby:
 class Unprepared:
     """A dry run: nothing is prepared, and nobody is asked to watch."""
 
-    is_watched = False
+    is_watched = is_guarded = False
     first: tuple[Workload, ...] = ()
     generation = -1
 

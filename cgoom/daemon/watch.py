@@ -64,6 +64,11 @@ class Watch:
         """Whether it watches and sees no shortage: it will wake us."""
         return self.level == Level.OK
 
+    @property
+    def is_below_kill(self) -> bool:
+        """Whether it watches and sees a warning at most: it will wake us at the kill threshold."""
+        return self.level is not None and self.level < Level.KILL
+
     def follow(self, host: HostPolicy) -> None:
         """Make it judge as the policy does, so that the two never disagree. Refused: said once, and we look ourselves.
 

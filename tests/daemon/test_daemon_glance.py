@@ -10,7 +10,8 @@ import pytest
 
 from cgoom.act.execute import Answer
 from cgoom.daemon.follow import Follower
-from cgoom.daemon.loop import AWAKE_LEAST_USEC, AWAKE_USEC, FLUSH_USEC, GLANCES_USEC, Loop
+from cgoom.daemon.ledger import FLUSH_USEC
+from cgoom.daemon.loop import AWAKE_LEAST_USEC, AWAKE_USEC, GLANCES_USEC, Loop
 from cgoom.daemon.notify import Notifier
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.sleeper import BUSY_USEC, LATE_USEC

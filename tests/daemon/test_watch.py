@@ -109,6 +109,11 @@ def test_it_watches_once_it_goes_by_our_thresholds(log: Path) -> None:
     assert module.asked == 1
 
 
+@pytest.mark.parametrize(("level", "is_below"), [(Level.OK, True), (Level.WARN, True), (Level.KILL, False)])
+def test_it_says_when_the_kill_threshold_is_reached_unless_it_has(log: Path, level: Level, is_below: bool) -> None:
+    assert make_watch(Scripted(make_answer(level, 4)), log).is_below_kill == is_below
+
+
 def test_a_refusal_is_said_once_and_nothing_it_says_counts(log: Path) -> None:
     module = Scripted(make_answer(Level.OK, 4))
     module.refusal = NotPermittedError("memory_info: Operation not permitted")
