@@ -42,10 +42,10 @@ struct level_policy look_policy = {
  * room, costs fifty looks a second.
  */
 #define KICK_JIFFIES (HZ / 50)
-/* Between two looks just before a threshold; chosen: as often as the daemon would, for hours at
- * worst.
+/* Between two looks just before a threshold; chosen: a quarter of what the daemon would leave, for
+ * hours at worst.
  */
-#define LEAST_NS (1000ULL * NSEC_PER_USEC)
+#define LEAST_NS (250ULL * NSEC_PER_USEC)
 /* From the last change of level to its line in the log, whose stamp is that much younger; chosen: a
  * victim of the daemon was measured to be gone after 0.1 s. Whoever reads the log takes the
  * processor from who acts, and a serial console keeps it for 5 ms a line (60 characters at 115200
