@@ -24,7 +24,12 @@ from tests.vm.unit import read_log, run_shipped_unit
 
 pytestmark = pytest.mark.vm
 
-IDLE_SEC = 20.0
+IDLE_SEC, WARNED_SEC = 20.0, 5.0
+# A guest that nothing runs in is warned; what a look waits for is 40 ms away at most.
+WARNED = """
+host: {warn: {mem_available: 97%}, recover: {mem_available: 98%}, kill: {mem_available: 60%}}
+ladder: {warn: []}
+"""
 # Seconds; a guest that is full and has nobody who acts thrashes for a while before its kernel runs out of memory.
 OOM_LIMIT = 240.0
 HOLD_MIB = 300
@@ -111,6 +116,25 @@ def test_an_idle_daemon_is_never_woken(scene: Scene, measured: Callable[[Mapping
     )
     assert woken == 0
     assert status_of(scene)["source"] == "the kernel module memory_info"
+
+
+@pytest.mark.usefixtures("module")
+def test_a_warned_daemon_waits_for_the_modules_word(
+    scene: Scene, measured: Callable[[Mapping[str, object]], None]
+) -> None:
+    daemon = scene.daemon(WARNED)
+    scene.launch("idle", 100, "sleep", "3600")
+    wait_armed(scene, 1)
+    wait_until(lambda: "STATUS=1 workloads, level warn" in daemon.notified(), 30, "the warning")
+    begun, before = time.monotonic(), read_switches(daemon.pid)
+    wait_until(lambda: time.monotonic() - begun >= WARNED_SEC, WARNED_SEC + 5, "a while")
+    woken, seconds = read_switches(daemon.pid) - before, time.monotonic() - begun
+    measured({"warned_sec": WARNED_SEC, "wake_ups_per_second": round(woken / seconds, 1)})
+    assert woken / seconds < 10
+    scene.launch("batch", 900, *hog(1 << 20, rate_mib=60, ignore_term=True), placed=False)
+    wait_until(lambda: daemon.records(), 60, "the hog to be killed")
+    assert [record["victim"]["name"] for record in daemon.records()] == ["batch"]
+    assert scene.is_populated("idle")
 
 
 @pytest.mark.long
