@@ -72,8 +72,10 @@ def start_direct(request: LaunchRequest, layout: Layout, mount: Mount, caller: C
     try:
         with hold_scope(request, layout, mount) as scope:
             score = write_score(request)
-            pid, pidfd = spawn_into(scope.fd, lambda: run_child(request, caller, child_report_fd))
-            put_back_score(score)
+            try:
+                pid, pidfd = spawn_into(scope.fd, lambda: run_child(request, caller, child_report_fd))
+            finally:
+                put_back_score(score)
             return Placed(request, pid, pidfd, scope, report_fd, is_direct=True)
     except BaseException:
         os.close(report_fd)

@@ -64,11 +64,13 @@ def start_systemd(
     report_fd, child_report_fd = os.pipe()
     gate = Gate(*os.pipe())
     score = write_score(request)
-    pid = os.fork()
-    if pid == 0:
-        connection.close()
-        run_child(request, caller, child_report_fd, gate)
-    put_back_score(score)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            connection.close()
+            run_child(request, caller, child_report_fd, gate)
+    finally:
+        put_back_score(score)
     with kernel_errors(f"pid {pid}"):
         pidfd = os.pidfd_open(pid)
     os.close(child_report_fd)

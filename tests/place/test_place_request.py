@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -17,11 +18,11 @@ from cgoom.cli.launch import make_name
 from cgoom.cli.params import CPU_WEIGHT, PIDS_MAX, PRIORITY, SIZE, TIME
 from cgoom.errors import InputError, NotPermittedError
 from cgoom.kernel.cgroup import Mount
-from cgoom.model import require_name
-from cgoom.place import child
+from cgoom.model import parse_layout, require_name
+from cgoom.place import child, systemd
 from cgoom.place.child import list_paths, make_exec_error, read_environ, read_report
 from cgoom.place.placement import LaunchRequest, Limits, find_systemd
-from cgoom.place.signals import HELD, hold_signals, restore_signals
+from cgoom.place.signals import HELD, hold_signals, read_caller_signals, restore_signals
 from cgoom.place.systemd import list_properties
 
 PRIORITIES = st.integers(0, 1000)
@@ -109,6 +110,20 @@ def test_a_refused_score_is_one_warning(monkeypatch: pytest.MonkeyPatch, capsys:
     said = capsys.readouterr().err
     assert said.startswith("cgoom: warning: oom_score_adj stays ")
     assert said.count("\n") == 1
+
+
+def test_a_launch_that_starts_nobody_leaves_no_score_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "fork")
+
+    put_back: list[int | None] = []
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(systemd, "write_score", lambda _: 7)
+    monkeypatch.setattr(systemd, "put_back_score", put_back.append)
+    request, mount = LaunchRequest("a", ("x",), 10), Mount("/", hybrid=False)
+    with socket.socket() as connection, pytest.raises(BlockingIOError):
+        systemd.start_systemd(request, parse_layout({}), mount, read_caller_signals(), connection)
+    assert put_back == [7]
 
 
 def test_the_environment_is_what_we_were_started_with() -> None:
