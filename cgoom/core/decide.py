@@ -86,9 +86,11 @@ def is_calm(state: State, raw: Level) -> bool:
     return raw == Level.OK and state.level == Level.OK and state.flight is None and state.settled_usec is None
 
 
-def is_warned(state: State, raw: Level) -> bool:
-    """Whether nothing is left to do after a warning but to wait for the kill threshold, or for somebody to come."""
-    return raw == state.level == Level.WARN and state.flight is None and state.settled_usec is None
+def is_warned(policy: Policy, state: State, snapshot: Snapshot) -> bool:
+    """Whether nothing is left to do after a warning but to wait for the kill threshold."""
+    raw = raw_level(policy.host, snapshot.memory)
+    is_at_rest = state.flight is None and not _is_cooling(policy, state, raw, snapshot.now_usec)
+    return raw == state.level == Level.WARN and is_at_rest and not wants_victim(policy, state, snapshot)
 
 
 def is_waiting(policy: Policy, state: State, now_usec: int) -> bool:

@@ -118,6 +118,10 @@ class Docket:
         listed = self._host.tree.count_listed(self._priority) if self._priority is not None else 0
         return len(self._unread) + listed + self._is_searching
 
+    def is_fresh(self, now_usec: int) -> bool:
+        """Whether the next look has no size to read that is missing or old."""
+        return not self.unread and (not self._read or now_usec - self._read[0][0] <= SIZE_AGE_USEC)
+
     def _find(self, stuck: frozenset[CgroupRef], until_usec: int) -> None:
         """The equals of the largest priority number that has any, and one of the next, for the reason's sake."""
         first: list[Member] = []

@@ -94,7 +94,7 @@ class Flights:
         and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
         """
         ready = self._ready
-        if ready is None or ready.stuck != stuck or not self._stands(ready, ready.workload.priority):
+        if ready is None or not self._is_aimed(ready, stuck):
             return ()
         # Sizes may have decided, which may have been as old as that when it was made.
         if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC - SIZE_AGE_USEC:
@@ -116,6 +116,20 @@ class Flights:
         if self._stands(ready, known[0].workload.priority if known else 0):
             return known
         return self._docket.look(ready.stuck | {ready.workload.ref}, now_usec, urgent=False)[:1] or known
+
+    def is_aimed(self, stuck: frozenset[CgroupRef], now_usec: int) -> bool:
+        """Whether somebody was announced whom `fire` would kill as things stand, and no size is old."""
+        ready = self._ready
+        return (
+            ready is not None
+            and ready.is_announced
+            and self._is_aimed(ready, stuck)
+            and self._ledger.has_ready(ready.workload)
+            and self._docket.is_fresh(now_usec)
+        )
+
+    def _is_aimed(self, ready: Ready, stuck: frozenset[CgroupRef]) -> bool:
+        return ready.stuck == stuck and self._stands(ready, ready.workload.priority)
 
     def _stands(self, ready: Ready, down_to: int) -> bool:
         """Whether the order down to this priority is for certain as it was when this was made ready."""

@@ -28,8 +28,8 @@ RESCAN_USEC = 1_000_000
 AWAKE_USEC = 2_000_000
 # Microseconds between its looks then, at least; chosen: to stay awake, since the module does not miss the threshold.
 AWAKE_LEAST_USEC = 5_000
-# Microseconds between two turns after a warning while the module waits for the kill threshold; chosen: the sizes of
-# equals stay young enough to kill by at once.
+# Microseconds between two turns after a warning while the module waits for the kill threshold; chosen: a kill is made
+# ready anew every second, and is ready for half a second longer.
 GUARDED_USEC = 250_000
 # Microseconds in which looks at a calm host may be nothing else; chosen: what was refused, a descriptor or an answer of
 # the module, is asked for again after that. A look alone was measured to take 12 us, a turn of the whole loop 18.
@@ -52,9 +52,8 @@ class Loop:
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._sleeper = Sleeper(parts.sources, parts.importance)
-        self._wake_at_usec = self._awake_until_usec = 0
+        self._wake_at_usec = self._awake_until_usec = self._beat_at_usec = self._rescan_at_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
-        self._beat_at_usec = self._rescan_at_usec = 0
         self._told: tuple[int, Level] | None = None
         self._is_calm = self._is_warned = self.ending = False
         self._is_short = False  # as of the last sample, somebody would have to die
@@ -171,7 +170,7 @@ class Loop:
         self._state, self._wake_at_usec = decision.next_state, decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
-        self._is_warned = is_warned(self._state, raw) and not decision.actions
+        self._is_warned = is_warned(policy, self._state, snapshot) and not decision.actions
         self._plan(self._wake_at_usec, now_usec)
         return Done(snapshot, decision, flight)
 
@@ -274,6 +273,8 @@ class Loop:
             parts.docket.set_policy(policy)
             parts.standby.set_policy(policy)
             parts.publish(policy)
+            # Nobody has looked at memory by this policy, and what the module said of it has been taken.
+            self._is_calm, self._is_warned, self._wake_at_usec = False, False, read_usec()
         self._reloads.finish(self._status())
 
     def _status(self) -> str:
@@ -308,13 +309,14 @@ class Loop:
         self._glances_until_usec = min(self._due_usec, now_usec + GLANCES_USEC) if self._is_calm else 0
 
     def _leave_to_module(self, now_usec: int) -> None:
-        """Nobody looks at the memory of a calm host now and then where the module does, or after a warning.
+        """Nobody looks at memory where the module does: on a calm host, and near the kill threshold if all is ready.
 
-        Except for a while after a first word of it: who has just looked is quicker than who has to be woken.
+        On a calm host except for a while after a word of it: who has just looked is quicker than who has to be woken.
         """
         standby = self._parts.standby
-        if self._is_warned and standby.is_guarded and not self._parts.docket.unread:
-            self._plan(now_usec, now_usec)  # the threshold may be reached at any moment
+        is_near = self._sleeper.is_near and self._wake_at_usec < self._due_usec
+        is_guarded = self._is_warned and is_near and standby.is_guarded
+        if is_guarded and self._parts.flights.is_aimed(self._state.stuck, now_usec):
             self._wake_at_usec, self._due_usec = NEVER_USEC, min(self._due_usec, now_usec + GUARDED_USEC)
         elif self._is_calm and standby.is_watched:
             is_awake = now_usec < self._awake_until_usec

@@ -29,15 +29,14 @@ class Sleeper:
 
     Who is woken as a real-time process takes the processor that it slept on from whom it finds there, beside an idle
     one, too; for an ordinary process the kernel looks for an idle one. So it sleeps as the former only where the next
-    look is near, and only where an ordinary sleep has just ended late, or where none will tell: the module alone ends
-    it, which may be for hours. Where a timer ends it and the look is far or nobody can be killed, it waits until a
-    processor is given to it.
+    look is near, and only where an ordinary sleep has just ended late, or where none will tell, since the module ends
+    it. Where a timer ends it and the look is far or nobody can be killed, it waits until a processor is given to it.
     """
 
     def __init__(self, sources: Sources, importance: Importance) -> None:
         """A host is not busy until that shows."""
         self._sources, self._importance = sources, importance
-        self._is_near = False
+        self.is_near = False  # as of the last plan: the next look, if anybody can be killed at it
         self._lain_usec, self._busy_until_usec = NEVER_USEC, 0
 
     def plan(self, wake_at_usec: int, now_usec: int, *, is_waiting: bool) -> int:
@@ -46,7 +45,7 @@ class Sleeper:
         `is_waiting`: nobody can be killed then, be it late.
         """
         left_usec = wake_at_usec - now_usec
-        self._is_near = left_usec < FAR_USEC and not is_waiting
+        self.is_near = left_usec < FAR_USEC and not is_waiting
         return wake_at_usec - (SLICE_USEC if FAR_USEC <= left_usec < LONGEST_USEC else 0)
 
     def lie_down(self, wake_at_usec: int, *, is_watched: bool) -> None:
@@ -56,10 +55,10 @@ class Sleeper:
         """
         self._lain_usec = read_usec()
         is_left_to_module = is_watched and wake_at_usec == NEVER_USEC
-        if self._is_near and (is_left_to_module or self._lain_usec < self._busy_until_usec):
+        if self.is_near and (is_left_to_module or self._lain_usec < self._busy_until_usec):
             self._importance.restore()
         else:
-            self._importance.lower(is_patient=not (self._is_near or is_watched))
+            self._importance.lower(is_patient=not (self.is_near or is_watched))
 
     def sleep(self, until_usec: int) -> frozenset[Source]:
         """Until then, or until something happens: what it was. Whoever wakes it, beyond that it was kept waiting."""

@@ -44,7 +44,9 @@ def test_a_size_is_read_again_while_the_shortage_lasts(world: World) -> None:
     small = world.add("b", 500, 1 << 20)
     assert first(world, 0, urgent=False) == "a"
     world.resize(small, 50 * GIB)
+    assert not world.docket.is_fresh(SIZE_LIMIT_USEC // 2)
     assert first(world, SIZE_LIMIT_USEC // 2, urgent=False) == "b"
+    assert world.docket.is_fresh(SIZE_LIMIT_USEC // 2)
 
 
 def test_many_equals_are_read_in_slices(world: World) -> None:
@@ -54,6 +56,7 @@ def test_many_equals_are_read_in_slices(world: World) -> None:
     while not first(world, 0, urgent=False):
         looks += 1
         assert world.docket.unread
+        assert not world.docket.is_fresh(0)
         assert looks < 300, "each look reads at least one"
     assert looks > 0
     assert first(world, 0, urgent=False) == "w150"

@@ -10,7 +10,7 @@ import pytest
 from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
 from cgoom.kernel.sched import Importance
-from cgoom.model import Candidate, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
+from cgoom.model import Candidate, CgroupRef, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
 from cgoom.observe.member import Member
 from cgoom.record.stage import SLOTS, Stage
 from tests.daemon.world import PROVISIONAL, World
@@ -186,6 +186,27 @@ def test_who_is_announced_dies_before_it_is_decided(world: World) -> None:
     world.add("b", 900, 1 << 20)
     world.make_ready()
     assert fire(world) == ["a", "b"]
+
+
+def test_it_is_aimed_where_a_kill_needs_nothing_more_than_the_threshold(world: World) -> None:
+    victim, other = world.add("a", 900), world.add("b", 100)
+    nobody, flights, now_usec = frozenset[CgroupRef](), world.flights, world.snapshot(Level.WARN).now_usec
+    world.expect(victim, other)
+    assert not flights.is_aimed(nobody, now_usec), "its launcher is not told to wait"
+    world.make_ready()
+    assert flights.is_aimed(nobody, now_usec)
+    assert not flights.is_aimed(frozenset({other.workload.ref}), now_usec)
+    world.add("c", 900)
+    assert not flights.is_aimed(nobody, now_usec)
+    world.make_ready()
+    assert flights.is_aimed(nobody, now_usec)
+    assert not flights.is_aimed(nobody, now_usec + SIZE_LIMIT_USEC), "their sizes decide"
+    world.ledger.forget_ready()
+    assert not flights.is_aimed(nobody, now_usec)
+    world.make_ready()
+    assert flights.is_aimed(nobody, now_usec)
+    assert fire(world) != []
+    assert not flights.is_aimed(nobody, now_usec)
 
 
 def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) -> None:

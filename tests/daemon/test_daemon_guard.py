@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from cgoom.core.detect import raw_level
+from cgoom.daemon.flight import Flights
 from cgoom.daemon.loop import GUARDED_USEC, Loop
 from cgoom.daemon.parts import Parts
+from cgoom.daemon.reload import Reloads
+from cgoom.daemon.sleeper import SLICE_USEC
 from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.model import Flight, Ladder, Level, Policy, State, Workload
 from cgoom.observe.tree import Change, Tree
-from tests.daemon.loop_world import CLOSE, Known, Noted, Rank, Short, set_clock
+from tests.daemon.loop_world import AMPLE, CLOSE, Noted, Rank, Short, set_clock
 from tests.daemon.test_daemon_glance import NOBODY, NOW_USEC
 
 LEAST_USEC = 1_000
+POLICY = Policy(ladder=Ladder(warn=()))
 
 
 class Guarded(Noted):
-    """The module sees a warning at most, until it says more."""
+    """The module sees a warning at most, until it says more; and when the order is to be made anew."""
 
     is_guarded = True
     takes_to = True  # what its next events make of that
+    at_usec = NEVER_USEC
 
     def take_events(self) -> None:
         self.is_guarded = self.takes_to
 
+    def due_usec(self, level: Level, *, is_killing: bool) -> int:
+        return self.at_usec
+
 
 class Warned:
-    """A loop over a host that is just above the kill threshold, and how it sleeps."""
+    """A loop over a host that is just above the kill threshold, where somebody is ready to be killed."""
 
-    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy = POLICY) -> None:
         set_clock(monkeypatch, lambda: NOW_USEC)
-        monkeypatch.setattr(Short, "read", lambda _: CLOSE)
+        self.memory, self.is_aimed = CLOSE, True
+        monkeypatch.setattr(Short, "read", lambda _: self.memory)
+        monkeypatch.setattr(Flights, "is_aimed", lambda *_: self.is_aimed)
         parts.standby = self.standby = Guarded()
-        self.parts, self.loop = parts, Loop(parts, Policy(ladder=Ladder(warn=())))
-        assert raw_level(Policy().host, CLOSE) == Level.WARN
+        self.parts, self.loop = parts, Loop(parts, policy)
+        assert raw_level(POLICY.host, CLOSE) == Level.WARN
 
     def sleep(self, woken: frozenset[Source] = NOBODY) -> tuple[int, bool]:
         """How long it wants to sleep after one turn, and whether ahead of everybody."""
@@ -82,14 +94,75 @@ def test_news_are_taken_ahead_of_everybody(warned: Warned, victim: Workload, mon
     assert is_lowered == [False]
 
 
-@pytest.mark.parametrize("left", ["a victim", "a cooldown", "equals to read"])
+def end_a_victim(warned: Warned, victim: Workload) -> None:
+    """It was asked to end."""
+    warned.loop._state = State(Level.WARN, flight=Flight(victim, False, NOW_USEC + 1_000_000))
+
+
+def cool_down(warned: Warned, _: Workload) -> None:
+    """A victim is gone just now."""
+    warned.loop._state = State(Level.WARN, settled_usec=NOW_USEC)
+
+
+def be_unready(warned: Warned, _: Workload) -> None:
+    """Nobody can be killed without another look at somebody."""
+    warned.is_aimed = False
+
+
+def fall_behind(warned: Warned, _: Workload) -> None:
+    """The order is to be made anew as soon as there is time."""
+    warned.standby.at_usec = NOW_USEC
+
+
+@pytest.mark.parametrize("make", [end_a_victim, cool_down, be_unready, fall_behind])
 def test_whoever_has_something_left_to_do_looks_itself(
-    warned: Warned, victim: Workload, monkeypatch: pytest.MonkeyPatch, left: str
+    warned: Warned, victim: Workload, make: Callable[[Warned, Workload], None]
 ) -> None:
-    if left == "a victim":
-        warned.loop._state = State(Level.WARN, flight=Flight(victim, False, NOW_USEC + 1_000_000))
-    elif left == "a cooldown":
-        warned.loop._state = State(Level.WARN, settled_usec=NOW_USEC)
-    else:
-        monkeypatch.setattr(Known, "unread", 1)
-    assert warned.sleep()[0] < GUARDED_USEC
+    make(warned, victim)
+    usec, is_ahead = warned.sleep()
+    assert usec <= 20_000
+    assert not is_ahead
+
+
+def test_a_cooldown_that_is_over_is_nothing_left_to_do(warned: Warned, victim: Workload) -> None:
+    settled_usec = NOW_USEC - POLICY.victim.cooldown_usec
+    warned.loop._state = State(Level.WARN, settled_usec=settled_usec)
+    assert warned.sleep() == (GUARDED_USEC, True)
+
+
+def test_what_is_due_ends_the_sleep(warned: Warned, victim: Workload) -> None:
+    warned.standby.at_usec = NOW_USEC + 10_000
+    assert warned.sleep() == (10_000, True)
+
+
+@pytest.mark.parametrize(("fill_mib", "least_usec"), [(4, 200_000), (9, 100_000)])
+def test_a_threshold_that_is_far_is_looked_for_as_without_the_module(
+    warned: Warned, victim: Workload, fill_mib: int, least_usec: int
+) -> None:
+    """Earlier by what an ordinary process may be late."""
+    warned.parts.fill_bytes_per_sec = fill_mib << 20
+    usec, is_ahead = warned.sleep()
+    assert least_usec - SLICE_USEC <= usec < GUARDED_USEC
+    assert not is_ahead
+
+
+def test_whoever_wants_a_victim_at_a_warning_looks_for_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, victim: Workload
+) -> None:
+    """Who could not be chosen in the time that there was is asked to end at the next look."""
+    warned = Warned(parts, monkeypatch, Policy())
+    monkeypatch.setattr(parts.docket, "found", ())
+    assert warned.sleep() == (LEAST_USEC, False)
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_another_policy_is_decided_by_at_once(
+    warned: Warned, victim: Workload, monkeypatch: pytest.MonkeyPatch, is_short: bool
+) -> None:
+    """Whatever the module said until now, it said of other thresholds."""
+    warned.standby.is_watched = True
+    warned.memory = CLOSE if is_short else AMPLE
+    warned.sleep()
+    monkeypatch.setattr(Reloads, "take", lambda _: POLICY)
+    monkeypatch.setattr(Reloads, "finish", lambda *_: None)
+    assert warned.sleep(frozenset({Source.RELOAD}))[0] <= 0
