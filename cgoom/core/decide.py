@@ -86,11 +86,11 @@ def is_calm(state: State, raw: Level) -> bool:
     return raw == Level.OK and state.level == Level.OK and state.flight is None and state.settled_usec is None
 
 
-def is_warned(policy: Policy, state: State, snapshot: Snapshot) -> bool:
-    """Whether nothing is left to do after a warning but to wait for the kill threshold."""
-    raw = raw_level(policy.host, snapshot.memory)
-    is_at_rest = state.flight is None and not _is_cooling(policy, state, raw, snapshot.now_usec)
-    return raw == state.level == Level.WARN and is_at_rest and not wants_victim(policy, state, snapshot)
+def is_warned(policy: Policy, state: State, raw: Level, now_usec: int) -> bool:
+    """Whether nothing is left to do after a warning, which asks nobody to end, but to wait for the kill threshold."""
+    if raw != Level.WARN or state.level != Level.WARN or policy.ladder.warn:
+        return False
+    return state.flight is None and not _is_cooling(policy, state, raw, now_usec)
 
 
 def is_waiting(policy: Policy, state: State, now_usec: int) -> bool:

@@ -170,7 +170,7 @@ class Loop:
         self._state, self._wake_at_usec = decision.next_state, decision.wake_at_usec
         for action in decision.actions:
             self._execute(action, snapshot)
-        self._is_warned = is_warned(policy, self._state, snapshot) and not decision.actions
+        self._is_warned = is_warned(policy, self._state, raw, now_usec) and not decision.actions
         self._plan(self._wake_at_usec, now_usec)
         return Done(snapshot, decision, flight)
 

@@ -15,25 +15,21 @@ from cgoom.daemon.sleeper import SLICE_USEC
 from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.model import Flight, Ladder, Level, Policy, State, Workload
 from cgoom.observe.tree import Change, Tree
-from tests.daemon.loop_world import AMPLE, CLOSE, Noted, Rank, Short, set_clock
-from tests.daemon.test_daemon_glance import NOBODY, NOW_USEC
+from tests.daemon.loop_world import AMPLE, CLOSE, Rank, Short, set_clock
+from tests.daemon.test_daemon_glance import NOBODY, NOW_USEC, Timed
 
 LEAST_USEC = 1_000
 POLICY = Policy(ladder=Ladder(warn=()))
 
 
-class Guarded(Noted):
-    """The module sees a warning at most, until it says more; and when the order is to be made anew."""
+class Guarded(Timed):
+    """The module sees a warning at most, until it says more."""
 
     is_guarded = True
     takes_to = True  # what its next events make of that
-    at_usec = NEVER_USEC
 
     def take_events(self) -> None:
         self.is_guarded = self.takes_to
-
-    def due_usec(self, level: Level, *, is_killing: bool) -> int:
-        return self.at_usec
 
 
 class Warned:
