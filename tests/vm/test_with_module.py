@@ -31,8 +31,9 @@ WARNED = """
 host: {{warn: {{mem_available: 97%}}, recover: {{mem_available: 98%}}, kill: {{mem_available: {kill}}}}}
 ladder: {{warn: []}}
 """
-WARNED_MIB = 25
-# Wake-ups a second; chosen: it has four turns, and gives way within one. Measured: 4 to 8, and 145 if it looks itself.
+WARNED_MIB = 60
+# Wake-ups a second; chosen: it has four turns, and gives way within one. Measured: 4 to 8, and 145, 25 MiB from the
+# threshold, if it looks itself.
 WARNED_MOST = 15
 # Seconds; a guest that is full and has nobody who acts thrashes for a while before its kernel runs out of memory.
 OOM_LIMIT = 240.0
@@ -53,24 +54,16 @@ def cgroup_id(scene: Scene, name: str) -> int:
     return os.stat(scene.cgroup(name)).st_ino
 
 
-def wait_quiet(daemon: Daemon) -> None:
-    """Until what it was busy with at its start is over: two looks a second apart that are the same."""
-    last = [-1]
-
-    def is_quiet() -> bool:
-        seen, begun = read_switches(daemon.pid), time.monotonic()
-        wait_until(lambda: time.monotonic() - begun >= 1, 5, "a second")
-        last[0] = read_switches(daemon.pid)
-        return last[0] == seen
-
-    wait_until(is_quiet, 60, "the daemon to be quiet")
-
-
 def wake_rate(daemon: Daemon, seconds: float) -> float:
     """Wake-ups per second, over so many seconds."""
     begun, before = time.monotonic(), read_switches(daemon.pid)
     wait_until(lambda: time.monotonic() - begun >= seconds, seconds + 5, "a while")
     return (read_switches(daemon.pid) - before) / (time.monotonic() - begun)
+
+
+def wait_quiet(daemon: Daemon) -> None:
+    """Until what it was busy with at its start is over: a second without a wake-up."""
+    wait_until(lambda: wake_rate(daemon, 1) == 0, 60, "the daemon to be quiet")
 
 
 def read_scores(scene: Scene, name: str) -> set[int]:
