@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.contestants import CONTESTANTS
 from bench.measure import STANDSTILL_MS
 from bench.scenario import SCENARIOS
-from bench.summary import Fields, Row, Spread
+from bench.summary import Fields, Row, Spread, chance_of, longer_share
 
 # Whom everybody is compared with.
 REFERENCE = "cgoom-best"
+# Who is held against the best of PEERS where it is about the probe.
+OURS = (REFERENCE, "cgoom-module")
+PEERS = ("earlyoom-best", "nohang-best", "oomd-best", "systemd-oomd-best")
 
 Cell = Callable[[Row], str]
 _KIB_PER_MIB = 1024
@@ -94,6 +97,8 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
         "",
         *(f"- **{name}**: {contestant.about}" for name, contestant in CONTESTANTS.items() if name in ran),
     ]
+    if stalls := render_stalls(rows):
+        lines += ["", *stalls]
     if costs:
         lines += ["", *render_costs(costs)]
     left_out = list(dict.fromkeys(map(render_left_out, skipped)))
@@ -122,6 +127,37 @@ def render_ratio(row: Row, rows: Sequence[Row]) -> str:
     if own is None or reference is None or reference.median <= 0:
         return "-"
     return f"{own.median / reference.median:.1f}"
+
+
+def render_stalls(rows: Sequence[Row]) -> list[str]:
+    """The probe's worst stall beside cgoom and beside the best peer, and what the difference is worth.
+
+    The lowest of several medians is low by luck, too: that is not taken off.
+    """
+    found = {(row.scenario, row.contestant): row.spreads.get("probe_worst_usec") for row in rows}
+    body = []
+    for scenario in dict.fromkeys(row.scenario for row in rows):
+        peers = {name: spread for name in PEERS if (spread := found.get((scenario, name))) is not None}
+        for own in OURS:
+            if peers and (ours := found.get((scenario, own))) is not None:
+                body.append([scenario, own, *_render_stall(ours, peers)])
+    head = ["scenario", "contestant", "probe worst, ms", "best peer", "probe worst, ms", "ratio", "longer", "chance"]
+    return [*_STALLS_HEAD, "", *render_rows([head, *body])] if body else []
+
+
+_STALLS_HEAD = (
+    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest. `longer`: in which share of",
+    "all pairs of a run of either, cgoom's is the longer; `chance`: in which share of random divisions of these runs",
+    "into two groups of this size it is so at least as often. What is below 0.05 is commonly believed.",
+)
+
+
+def _render_stall(ours: Spread, peers: Mapping[str, Spread]) -> list[str]:
+    best = min(peers, key=lambda name: peers[name].median)
+    medians = ours.median / _USEC_PER_MSEC, peers[best].median / _USEC_PER_MSEC
+    pair = ours.values, peers[best].values
+    shares = [f"{share:.2f}" for share in (medians[0] / medians[1], longer_share(*pair), chance_of(*pair))]
+    return [f"{medians[0]:.1f}", best, f"{medians[1]:.1f}", *shares]
 
 
 def render_costs(costs: Sequence[Fields]) -> list[str]:

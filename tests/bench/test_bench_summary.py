@@ -9,9 +9,9 @@ import pytest
 
 from bench.contestant import complete
 from bench.contestants import CONTESTANTS
-from bench.render import render_page, render_ratio, render_spread
+from bench.render import render_page, render_ratio, render_spread, render_stalls
 from bench.scenario import LOW, SCENARIOS, fit
-from bench.summary import count_words, parse_lines, spread_of, summarise
+from bench.summary import chance_of, count_words, longer_share, parse_lines, spread_of, summarise
 
 
 def run_line(**fields: Any) -> dict[str, Any]:
@@ -69,6 +69,29 @@ def test_everybody_is_compared_with_the_same_one_of_the_same_scenario() -> None:
     reference, kernel, fast = summarise([run_line(), *other])
     rows = [reference, kernel, fast]
     assert [render_ratio(row, rows) for row in rows] == ["1.0", "2.5", "-"]
+
+
+def test_the_longer_of_every_pair_is_counted() -> None:
+    assert longer_share([1.0, 4.0], [0.0, 4.0]) == (1 + 0 + 1 + 0.5) / 4
+    assert longer_share([5.0], [1.0, 2.0]) == 1.0
+
+
+def test_a_difference_is_held_against_what_the_same_runs_show_in_any_order() -> None:
+    low, high = [float(value) for value in range(10)], [float(value) for value in range(10, 20)]
+    assert chance_of(high, low) < 0.001  # one division of 184,756
+    assert chance_of(low, high) == 1.0
+    assert 0.4 < chance_of(low, low) < 0.65
+    assert chance_of([2.0], [1.0]) == pytest.approx(0.5, abs=0.02)  # no more than that can be known of one run each
+
+
+def test_the_probe_beside_cgoom_is_held_against_the_lowest_of_the_peers() -> None:
+    worst = {"cgoom-best": 6000, "cgoom-module": 2000, "earlyoom-best": 5000, "nohang-best": 4000, "kernel": 1000}
+    rows = summarise(run_line(contestant=name, probe_worst_usec=usec) for name, usec in worst.items())
+    assert [line for line in render_stalls(rows) if line.startswith("| original")] == [
+        "| original | cgoom-best | 6.0 | nohang-best | 4.0 | 1.50 | 1.00 | 0.50 |",
+        "| original | cgoom-module | 2.0 | nohang-best | 4.0 | 0.50 | 0.00 | 1.00 |",
+    ]
+    assert render_stalls(summarise([run_line(probe_worst_usec=1)])) == []
 
 
 def test_the_page_has_one_row_for_each_and_says_what_is_missing() -> None:
