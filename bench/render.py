@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bench.contestants import CONTESTANTS
+from bench.contestants import BEST, CONTESTANTS
 from bench.measure import STANDSTILL_MS
 from bench.scenario import SCENARIOS
 from bench.summary import Fields, Row, Spread, chance_of, longer_share
@@ -12,8 +12,8 @@ from bench.summary import Fields, Row, Spread, chance_of, longer_share
 # Whom everybody is compared with.
 REFERENCE = "cgoom-best"
 # Who is held against the best of PEERS where it is about the probe.
-OURS = (REFERENCE, "cgoom-module")
-PEERS = ("earlyoom-best", "nohang-best", "oomd-best", "systemd-oomd-best")
+OURS = tuple(each.name for each in BEST if each.launched_by_cgoom)
+PEERS = tuple(each.name for each in BEST if each.unit and not each.launched_by_cgoom)
 
 Cell = Callable[[Row], str]
 _KIB_PER_MIB = 1024
@@ -64,6 +64,11 @@ _COLUMNS: dict[str, Cell] = {
     "longest gap, ms": _field("longest_gap_ms"),
     "RSS / PSS / RssAnon, MiB": _median("rss_kib", "pss_kib", "rss_anon_kib", divisor=_KIB_PER_MIB, digits=1),
 }
+_STALLS_HEAD = (
+    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest. `longer`: in which share of",
+    "all pairs of a run of either, cgoom's is the longer; `chance`: in which share of random divisions of these runs",
+    "into two groups of this size it is so at least as often. What is below 0.05 is commonly believed.",
+)
 
 
 def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, skipped: Iterable[Fields]) -> str:
@@ -142,13 +147,6 @@ def render_stalls(rows: Sequence[Row]) -> list[str]:
                 body.append([scenario, own, *_render_stall(ours, peers)])
     head = ["scenario", "contestant", "probe worst, ms", "best peer", "probe worst, ms", "ratio", "longer", "chance"]
     return [*_STALLS_HEAD, "", *render_rows([head, *body])] if body else []
-
-
-_STALLS_HEAD = (
-    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest. `longer`: in which share of",
-    "all pairs of a run of either, cgoom's is the longer; `chance`: in which share of random divisions of these runs",
-    "into two groups of this size it is so at least as often. What is below 0.05 is commonly believed.",
-)
 
 
 def _render_stall(ours: Spread, peers: Mapping[str, Spread]) -> list[str]:

@@ -19,12 +19,8 @@ DIVISIONS = 10_000
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, smallest, 99th percentile and largest of `values`, what was seen, sorted, in so many of `runs` runs."""
+    """What was seen, in the order of its size, in so many of `runs` runs; at least one value."""
 
-    median: float
-    least: float
-    p99: float
-    most: float
     values: tuple[float, ...]
     runs: int
 
@@ -32,6 +28,26 @@ class Spread:
     def seen(self) -> int:
         """In how many runs there was such a moment."""
         return len(self.values)
+
+    @property
+    def median(self) -> float:
+        """Of two in the middle, what is between them."""
+        return statistics.median(self.values)
+
+    @property
+    def least(self) -> float:
+        """The smallest value."""
+        return self.values[0]
+
+    @property
+    def most(self) -> float:
+        """The largest value."""
+        return self.values[-1]
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile, by the nearest rank: a value that was seen."""
+        return self.values[math.ceil(0.99 * self.seen) - 1]
 
 
 @dataclass(frozen=True)
@@ -62,12 +78,9 @@ def parse_lines(text: str) -> list[Fields]:
 
 
 def spread_of(values: Sequence[float | None]) -> Spread | None:
-    """The spread of the values that are there. The percentile is the nearest rank: a value that was seen."""
-    seen = sorted(value for value in values if value is not None)
-    if not seen:
-        return None
-    p99 = seen[math.ceil(0.99 * len(seen)) - 1]
-    return Spread(statistics.median(seen), seen[0], p99, seen[-1], tuple(seen), len(values))
+    """The spread of the values that are there; None: there are none."""
+    seen = tuple(sorted(value for value in values if value is not None))
+    return Spread(seen, len(values)) if seen else None
 
 
 def longer_share(ours: Sequence[float], theirs: Sequence[float]) -> float:
