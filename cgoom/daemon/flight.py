@@ -248,7 +248,7 @@ class Flights:
         ref, held = member.workload.ref, self._held.get(member.workload.ref)
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
         if answer.outcome == Outcome.DONE:
-            self._ledger.add_step(ref, "kill", read_usec(), answer.outcome, answer.note)
+            self._ledger.add_kill(ref, read_usec(), answer.note)
             # What follows may take as long as the victim is large, and this processor is not ours alone.
             self._importance.lower()
         return Shot(ref, answer, was_open, was_ready)
@@ -264,7 +264,8 @@ class Flights:
             self._importance.give_way()
             reaped = self._executor.reap(member.cgroup)
             self._importance.give_way()
-            ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes")
+            is_last = bool(record.considered)
+            ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes", is_staged=is_last)
         else:
             self._executor.tell(member.cgroup, "")  # it lives on: nobody shall be told otherwise
         if not record.considered:
@@ -277,7 +278,7 @@ class Flights:
         if ref in state.stuck:
             self._ledger.close_entry(ref, Outcome.FAILED, "the kill had no effect", available_bytes)
             return
-        self._ledger.add_step(ref, "depopulated", snapshot.now_usec, Outcome.DONE)
+        self._ledger.add_step(ref, "depopulated", snapshot.now_usec, Outcome.DONE, is_staged=False)
         self._ledger.close_entry(ref, Outcome.DONE, "", available_bytes)
         self._importance.give_way()
 

@@ -59,6 +59,7 @@ class Entry:
     slot: int | None
     begun_usec: int
     uncertain: bool = False  # the history may have it already
+    was_ready: bool = False  # its slot also holds what it is when the kill is done
 
 
 class Ledger:
@@ -102,7 +103,8 @@ class Ledger:
 
     def ready_entry(self, record: Record) -> None:
         """Have the decision that is probably next in the stage already, where it counts for nothing yet."""
-        self._ready = record if self._stage.ready_slot(record) else None
+        killed = replace(record, steps=(Step("kill", 0, Outcome.DONE),))
+        self._ready = record if self._stage.ready_slot(record, killed) else None
 
     def forget_ready(self) -> None:
         """The decision that was made ready will not be made."""
@@ -119,7 +121,7 @@ class Ledger:
         slot = self._stage.commit_ready() if record is not None and record.victim == victim else None
         if record is None or slot is None:
             return False
-        self._open[victim.ref] = Entry(record, slot, begun_usec)
+        self._open[victim.ref] = Entry(record, slot, begun_usec, was_ready=True)
         return True
 
     def find(self, ref: CgroupRef) -> Record | None:
@@ -155,12 +157,27 @@ class Ledger:
         """Who else there was; told after the act."""
         self._update(ref, lambda record: replace(record, considered=tuple(considered)))
 
-    def add_step(self, ref: CgroupRef, what: str, now_usec: int, outcome: Outcome, note: str = "") -> None:
-        """One more thing that was done to the victim, or that happened to it."""
+    def add_step(
+        self, ref: CgroupRef, what: str, now_usec: int, outcome: Outcome, note: str = "", *, is_staged: bool = True
+    ) -> None:
+        """One more thing that was done to the victim, or that happened to it.
+
+        `is_staged` False: what is told of it next goes into the stage together with it.
+        """
         entry = self._open.get(ref)
         if entry is not None:
             step = Step(what, max(0, now_usec - entry.begun_usec), outcome, note)
-            self._update(ref, lambda record: replace(record, steps=(*record.steps, step)))
+            entry.record = replace(entry.record, steps=(*entry.record.steps, step))
+            if is_staged:
+                self._keep_staged(entry)
+
+    def add_kill(self, ref: CgroupRef, now_usec: int, note: str) -> None:
+        """The kill is done: by one store if that was made ready, and `complete` says in the stage when it was."""
+        entry = self._open.get(ref)
+        if entry is not None:
+            if entry.was_ready and entry.slot is not None:
+                self._stage.commit_done(entry.slot)
+            self.add_step(ref, "kill", now_usec, Outcome.DONE, note, is_staged=not entry.was_ready)
 
     def close_entry(self, ref: CgroupRef, outcome: Outcome, note: str, available_bytes: int | None) -> None:
         """The end is known: one line to the journal, and the record waits for `flush`."""
@@ -168,9 +185,9 @@ class Ledger:
         if entry is None:
             return
         entry.record = replace(entry.record, outcome=outcome, note=note, available_after_bytes=available_bytes)
+        self._keep(entry)
         failed = outcome in (Outcome.FAILED, Outcome.REFUSED)
         self._journal.write(Severity.ERR if failed else Severity.NOTICE, render_line(entry.record))
-        self._keep(entry)
 
     def append(self, record: Record, uncertain: bool = False) -> None:
         """A record that is complete from the beginning: something that the kernel did.
@@ -248,13 +265,15 @@ class Ledger:
         entry = self._open.get(ref)
         if entry is not None:
             entry.record = change(entry.record)
-            if entry.slot is not None:
-                self._stage.update(entry.slot, entry.record)
+            self._keep_staged(entry)
+
+    def _keep_staged(self, entry: Entry) -> None:
+        if entry.slot is not None:
+            self._stage.update(entry.slot, entry.record)
 
     def _keep(self, entry: Entry) -> None:
         """The record is complete: into the stage at once, into the history when there is time."""
-        if entry.slot is not None:
-            self._stage.update(entry.slot, entry.record)
+        self._keep_staged(entry)
         if len(self._pending) < PENDING_LIMIT:
             self._pending.append(entry)
         else:

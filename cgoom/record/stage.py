@@ -56,7 +56,7 @@ class Stage:
             finally:
                 os.close(fd)  # the mapping has a duplicate of its own
         self._leftovers = self._read_slots()
-        self._ready: int | None = None  # the slot whose first bank holds a decision that is not made yet
+        self._ready: int | None = None  # the slot whose banks hold a decision that is not made yet
 
     def open_slot(self, record: Record) -> int | None:
         """Stage a new decision: no system call, for the moment before the kill. None: every slot is taken.
@@ -68,8 +68,10 @@ class Stage:
             self._write(slot, 1, record)
         return slot
 
-    def ready_slot(self, record: Record) -> bool:
+    def ready_slot(self, record: Record, done: Record) -> bool:
         """Write the decision that is next to be made, so that `commit_ready` is one store; it replaces the one before.
+
+        `done`: the same when it was carried out, so that `commit_done` is one store.
 
         Until then it is nothing: a daemon that dies leaves no trace of it. False: every slot is taken.
         """
@@ -77,6 +79,7 @@ class Stage:
         slot = self._find_empty()
         if slot is not None:
             self._fill(slot, 1, record)
+            self._fill(slot, 2, done)
             self._ready = slot
         return slot is not None
 
@@ -95,6 +98,10 @@ class Stage:
         if slot is not None:
             self._map[_STATES_AT + slot] = 1
         return slot
+
+    def commit_done(self, slot: int) -> None:
+        """Stage that the decision of `commit_ready` was carried out; only right after it."""
+        self._map[_STATES_AT + slot] = 2
 
     def update(self, slot: int, record: Record) -> None:
         """Replace the record of an open slot. Raises ValueError for a slot that is empty."""

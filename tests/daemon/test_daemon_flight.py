@@ -10,7 +10,7 @@ import pytest
 from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
 from cgoom.kernel.sched import Importance
-from cgoom.model import Candidate, CgroupRef, Flight, KillAction, Level, Outcome, State, Step, TermAction, Why
+from cgoom.model import Candidate, CgroupRef, Flight, KillAction, Level, Outcome, Record, State, Step, TermAction, Why
 from cgoom.observe.member import Member
 from cgoom.record.stage import SLOTS, Stage
 from tests.daemon.world import PROVISIONAL, World
@@ -31,13 +31,18 @@ def kill(world: World, member: Member, level: Level = Level.KILL) -> None:
     assert answer.outcome == Outcome.DONE
 
 
-def leftovers(world: World) -> list[str]:
-    """The victims of which a daemon that starts now would find a decision."""
+def read_staged(world: World) -> list[Record]:
+    """The decisions that a daemon that starts now would find."""
     stage = Stage(str(world.directory / "run"))
     try:
-        return [record.victim.name for _, record in stage.read_leftovers()]
+        return [record for _, record in stage.read_leftovers()]
     finally:
         stage.close()
+
+
+def leftovers(world: World) -> list[str]:
+    """The victims of those."""
+    return [record.victim.name for record in read_staged(world)]
 
 
 def test_a_kill_that_was_made_ready_goes_through_the_held_descriptor(world: World) -> None:
@@ -55,6 +60,27 @@ def test_a_kill_that_was_made_ready_goes_through_the_held_descriptor(world: Worl
     assert [step.note for step in record.steps if step.what == "kill"] == ["held"]
     assert record.considered[0].name == "a"
     assert world.deeds.verdicts["a"].startswith("killed by cgoom: ")
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_who_takes_over_finds_all_that_was_done(world: World, is_asked: bool, is_ready: bool) -> None:
+    victim = world.add("a", 900)
+    if is_ready:
+        world.make_ready()
+    if is_asked:
+        world.flights.execute(TermAction(Candidate(victim.workload), WHY), Level.WARN, world.snapshot(Level.WARN))
+    kill(world, victim)
+    (staged,) = read_staged(world)
+    assert staged == world.ledger.find(victim.workload.ref)
+    done = ["term"] * is_asked + ["kill", "reap"]
+    assert [step.what for step in staged.steps] == done
+    assert staged.considered
+    world.empty(victim)
+    world.flights.land(Flight(victim.workload, True, 0), State(level=Level.WARN), world.snapshot(Level.WARN))
+    (staged,) = read_staged(world)
+    assert [step.what for step in staged.steps] == [*done, "depopulated"]
+    assert staged.outcome == Outcome.DONE
 
 
 def test_a_kill_that_nothing_announced_is_staged_all_the_same(world: World) -> None:
@@ -156,9 +182,10 @@ def test_who_is_expected_dies_before_it_is_decided_and_once(world: World) -> Non
     assert fire(world) == ["a", "b"]
     assert leftovers(world) == world.deeds.killed == ["a"]
     assert world.deeds.verdicts == {"a": PROVISIONAL}
-    staged = world.ledger.find(victim.workload.ref)
-    assert staged is not None
-    assert [step.what for step in staged.steps] == ["kill"], "a daemon that takes over has to know"
+    (staged,) = read_staged(world)
+    assert [(step.what, step.outcome) for step in staged.steps] == [("kill", Outcome.DONE)], (
+        "who takes over has to know"
+    )
     kill(world, victim)
     assert world.deeds.killed == ["a"]
     assert fire(world) == []

@@ -318,12 +318,14 @@ def test_stage_loses_nothing_when_the_daemon_is_killed(tmp_path: Path) -> None:
 def test_a_ready_decision_is_nothing_until_it_is_made(tmp_path: Path) -> None:
     stage = Stage(str(tmp_path))
     assert stage.commit_ready() is None
-    assert stage.ready_slot(make_record(1))
-    assert stage.ready_slot(make_record(2)), "the later one replaces it"
+    assert stage.ready_slot(make_record(1), make_record(10))
+    assert stage.ready_slot(make_record(2), make_record(20)), "the later one replaces it"
     assert _leftovers(tmp_path) == []
     slot = stage.commit_ready()
     assert slot is not None
     assert _leftovers(tmp_path) == [make_record(2)]
+    stage.commit_done(slot)
+    assert _leftovers(tmp_path) == [make_record(20)]
     stage.update(slot, make_record(3))
     assert _leftovers(tmp_path) == [make_record(3)]
     assert stage.commit_ready() is None, "it is made once"
@@ -332,12 +334,12 @@ def test_a_ready_decision_is_nothing_until_it_is_made(tmp_path: Path) -> None:
 
 def test_what_is_decided_takes_the_place_of_what_is_ready_last(tmp_path: Path) -> None:
     stage = Stage(str(tmp_path))
-    assert stage.ready_slot(make_record(50))
+    assert stage.ready_slot(make_record(50), make_record(51))
     others = [stage.open_slot(make_record(number)) for number in range(SLOTS - 1)]
     assert None not in others
     assert len(_leftovers(tmp_path)) == SLOTS - 1
     assert stage.open_slot(make_record(60)) is not None
     assert stage.commit_ready() is None, "its slot was needed"
-    assert not stage.ready_slot(make_record(70))
+    assert not stage.ready_slot(make_record(70), make_record(71))
     assert _leftovers(tmp_path) == [*(make_record(number) for number in range(SLOTS - 1)), make_record(60)]
     stage.close()
