@@ -249,7 +249,6 @@ class Flights:
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
         if answer.outcome == Outcome.DONE:
             self._ledger.add_kill(ref, read_usec(), answer.note)
-            # What follows may take as long as the victim is large, and this processor is not ours alone.
             self._importance.lower()
         return Shot(ref, answer, was_open, was_ready)
 
@@ -261,6 +260,8 @@ class Flights:
             return
         if shot.answer.outcome == Outcome.DONE:
             self._executor.tell(member.cgroup, render_verdict(record))
+            # What follows may take as long as the victim is large, and this processor is not ours alone.
+            self._importance.stand_back()
             self._importance.give_way()
             reaped = self._executor.reap(member.cgroup)
             self._importance.give_way()

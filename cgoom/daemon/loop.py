@@ -95,7 +95,7 @@ class Loop:
             if raw != Level.OK and not is_waiting(self._policy, self._state, now_usec):
                 importance.restore()
             done = self._decide(memory, raw, now_usec, changes)
-            importance.take(ahead=not (self._has_landed(done) or self._is_early or self._is_waiting))
+            self._sleeper.work(is_waiting=self._is_waiting, is_early=self._has_landed(done) or self._is_early)
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
         is_watched = self._is_guarded or (self._is_calm and self._parts.standby.is_watched)
@@ -105,7 +105,7 @@ class Loop:
         """What has changed in the tree: ordinary work, too, while the next look is a while away."""
         tree = self._parts.tree
         if Source.TREE in woken or tree.blind:
-            self._parts.importance.take(ahead=not (self._is_early or self._is_waiting))
+            self._sleeper.work(is_waiting=self._is_waiting, is_early=self._is_early)
         changes = tree.drain() if Source.TREE in woken else []
         if tree.blind and now_usec >= self._rescan_at_usec:
             changes += tree.rescan()

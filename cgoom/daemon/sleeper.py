@@ -1,4 +1,4 @@
-"""The sleep between two turns: whom it ends before, when it is over."""
+"""The sleep between two turns: whom it ends before, when it is over; and whom the work between them comes before."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ class Sleeper:
         left_usec = wake_at_usec - now_usec
         self.is_near = left_usec < FAR_USEC and not is_waiting
         return wake_at_usec - (SLICE_USEC if FAR_USEC <= left_usec < LONGEST_USEC else 0)
+
+    def work(self, *, is_waiting: bool, is_early: bool) -> None:
+        """Take the rank of what is done until then: ahead of everybody only where the next look must not wait for it.
+
+        `is_waiting`: nobody can be killed then, be it late. `is_early`: that is further away than such work takes.
+        """
+        if is_waiting:
+            self._importance.stand_back()
+        elif is_early:
+            self._importance.lower()
+        else:
+            self._importance.restore()
 
     def lie_down(self, wake_at_usec: int, *, is_watched: bool) -> None:
         """Take the rank of the next sleep, until the look at `wake_at_usec`; NEVER_USEC: that is left to the module.

@@ -86,13 +86,16 @@ class Noted(Unprepared):
 class Rank(Importance):
     """Whether it is an ordinary process at the moment, and which, the last time that it was."""
 
-    is_lowered = is_patient = False
+    is_lowered = is_patient = is_common = False
 
     def lower(self, *, is_patient: bool = True) -> None:
-        self.is_lowered, self.is_patient = True, is_patient
+        self.is_lowered, self.is_patient, self.is_common = True, is_patient, False
+
+    def stand_back(self) -> None:
+        self.is_lowered = self.is_patient = self.is_common = True
 
     def restore(self) -> None:
-        self.is_lowered = False
+        self.is_lowered = self.is_common = False
 
 
 class Known(Docket):

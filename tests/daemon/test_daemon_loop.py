@@ -99,6 +99,7 @@ class Ranks:
     def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy | None = None) -> None:
         assert isinstance(parts.importance, Rank)
         self.seen: list[tuple[str, bool]] = []
+        self.commons: set[str] = set()  # what was called by a process that has no more weight than others
         self.loop = Loop(parts, policy or Policy())
         self._rank, self._monkeypatch = parts.importance, monkeypatch
         monkeypatch.setattr(sleeper_module, "LATE_USEC", -NEVER_USEC)  # a busy host: every sleep ends late
@@ -112,6 +113,7 @@ class Ranks:
 
         def noted(*words: object, **named: object) -> object:
             self.seen.append((name, not self._rank.is_lowered))
+            self.commons |= {name} if self._rank.is_common else set()
             self.loop.ending = len(self.seen) > 20
             return call(*words, **named)
 
@@ -139,6 +141,9 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
     kills = [("wait", True), ("look", True), ("kill", True), ("tell", False), others, ("reap", False), others, others]
     lands = [("wait", False), ("close_entry", False), others, ("look", False), others, ("keep", False)]
     assert ranks.seen[:17] == [("rescan", True), *kills, ("keep", False), *lands, ("wait", is_ahead)]
+    assert ranks.commons >= {"reap", "keep"}
+    assert ("close_entry" in ranks.commons) != is_ahead, "where the next one may be due in a moment"
+    assert not ranks.commons & {"rescan", "kill", "tell", "wait"}, "its launcher waits, and it is woken before others"
 
 
 @pytest.mark.parametrize(
