@@ -52,9 +52,8 @@ class Loop:
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._sleeper = Sleeper(parts.sources, parts.importance)
-        self._wake_at_usec = self._awake_until_usec = self._beat_at_usec = self._rescan_at_usec = 0
+        self._wake_at_usec = self._awake_until_usec = self._rescan_at_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
-        self._told: tuple[int, Level] | None = None
         self._is_calm = self._is_warned = self.ending = False
         self._is_short = False  # as of the last sample, somebody would have to die
         self._is_helpless = False  # somebody would have to die, and nobody can be chosen
@@ -98,8 +97,7 @@ class Loop:
             self._sleeper.work(is_waiting=self._is_waiting, is_early=self._has_landed(done) or self._is_early)
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
-        is_watched = self._is_guarded or (self._is_calm and self._parts.standby.is_watched)
-        self._sleeper.lie_down(self._wake_at_usec, is_watched=is_watched)
+        self._sleeper.lie_down(self._wake_at_usec, is_watched=self._is_guarded or self._is_left_to_module)
 
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
         """What has changed in the tree: ordinary work, too, while the next look is a while away."""
@@ -115,6 +113,7 @@ class Loop:
     def _follow_up(self, woken: frozenset[Source], done: Done | None, changes: list[Change], memory: HostMemory) -> int:
         """Everything but to choose and kill; the microseconds of it that have a rest of their own."""
         if done is not None:
+            self._tell_systemd()  # who is short is given less time for a sign of life
             self._settle(*done)
             self._parts.importance.give_way()
         if Source.MODULE in woken:
@@ -219,6 +218,11 @@ class Loop:
         """Whether the kill threshold is near, and the module alone says when it is reached."""
         return self._is_warned and self._wake_at_usec == NEVER_USEC
 
+    @property
+    def _is_left_to_module(self) -> bool:
+        """Whether the host is calm, and the module says when it no longer is."""
+        return self._is_calm and self._parts.standby.is_watched
+
     def _make_ready(self, snapshot: Snapshot, *, acted: bool) -> None:
         """What a later kill needs, when there is nothing to be done now."""
         flight = self._state.flight
@@ -282,18 +286,14 @@ class Loop:
 
     def _beat(self) -> None:
         """What is due now and then: a changed status, the watchdog, what the disk has yet to take; and when it is."""
-        notifier, now_usec = self._parts.notifier, read_usec()
-        told = (len(self._parts.tree), self._state.level)
-        if told != self._told:
-            self._told = told
-            notifier.send(f"STATUS={self._status()}")
-        if notifier.watchdog_usec is not None and now_usec >= self._beat_at_usec:
-            notifier.send("WATCHDOG=1")
-            self._beat_at_usec = now_usec + notifier.watchdog_usec
-        flight = self._state.flight
+        self._tell_systemd()
+        now_usec, flight = read_usec(), self._state.flight
         is_short = self._state.level == Level.KILL or (flight is not None and flight.killed)
         flush_due_usec = self._parts.ledger.flush_in_time(now_usec, is_short=is_short)
         self._set_timer(flush_due_usec)  # what the disk has taken may make something due
+
+    def _tell_systemd(self) -> None:
+        self._parts.notifier.beat(read_usec(), self._status(), is_asleep=self._is_left_to_module)
 
     def _set_timer(self, flush_due_usec: int) -> None:
         """Find out when there is something else to do than to look, and leave the looks to the module if it watches."""
@@ -303,7 +303,7 @@ class Loop:
             parts.standby.due_usec(self._state.level, is_killing=self._is_killing),
             self._follow_due_usec,
             self._rescan_at_usec if parts.tree.blind else NEVER_USEC,
-            self._beat_at_usec if parts.notifier.watchdog_usec is not None else NEVER_USEC,
+            parts.notifier.due_usec,
         )
         self._leave_to_module(now_usec)
         self._glances_until_usec = min(self._due_usec, now_usec + GLANCES_USEC) if self._is_calm else 0
@@ -318,7 +318,7 @@ class Loop:
         is_guarded = self._is_warned and is_near and standby.is_guarded
         if is_guarded and self._parts.flights.is_aimed(self._state.stuck, now_usec):
             self._wake_at_usec, self._due_usec = NEVER_USEC, min(self._due_usec, now_usec + GUARDED_USEC)
-        elif self._is_calm and standby.is_watched:
+        elif self._is_left_to_module:
             is_awake = now_usec < self._awake_until_usec
             self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC) if is_awake else NEVER_USEC
 

@@ -7,9 +7,17 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 
+from cgoom.daemon.sources import NEVER_USEC
+
+# Microseconds; chosen: while the module watches a calm host, one wake-up in five minutes. Who sleeps cannot hang; a
+# daemon that was stopped, or that hangs in a turn that no shortage caused, is started anew after that.
+ASLEEP_LIMIT_USEC = 600_000_000
+# Microseconds until what the service manager had no room for is sent again; chosen.
+AGAIN_USEC = 1_000_000
+
 
 class Notifier:
-    """Datagrams to the socket that the service manager named, sent without waiting; a lost one is not an error."""
+    """Datagrams to the socket that the service manager named, sent without waiting: one may be lost."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -20,14 +28,38 @@ class Notifier:
                 self._socket.connect("\0" + address[1:] if address[0] == "@" else address)
         limit_usec = environ.get("WATCHDOG_USEC", "")
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        # Half of the limit, as sd_watchdog_enabled(3) advises; None: nobody expects a sign of life.
-        self.watchdog_usec = int(limit_usec) // 2 if mine and limit_usec.isdecimal() and int(limit_usec) else None
+        self._limit_usec = int(limit_usec) if mine and limit_usec.isdecimal() else 0
+        self._is_asleep = False
+        self._told = ""
+        # When the next sign of life is due; NEVER_USEC: nobody expects one.
+        self.due_usec = 0 if self._limit_usec else NEVER_USEC
 
-    def send(self, *lines: str) -> None:
-        """Send `KEY=value` lines as one message, never waiting."""
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.send("\n".join(lines).encode("utf-8", "replace"))
+    def send(self, *lines: str) -> bool:
+        """Send `KEY=value` lines as one message, never waiting. False: nobody had room for it."""
+        if self._socket is None:
+            return True
+        with suppress(OSError):
+            return self._socket.send("\n".join(lines).encode("utf-8", "replace")) > 0
+        return False
+
+    def beat(self, now_usec: int, status: str, *, is_asleep: bool) -> None:
+        """Send a status that changed, and a sign of life when one is due.
+
+        `is_asleep`: no look is due while nothing changes; the next sign is due later then.
+        """
+        lines = [f"STATUS={status}"] if status != self._told else []
+        limit_usec, is_other = self._limit_usec, is_asleep != self._is_asleep
+        is_due = limit_usec > 0 and (is_other or now_usec >= self.due_usec)
+        if is_asleep:
+            limit_usec = max(limit_usec, ASLEEP_LIMIT_USEC)
+        if is_due:
+            lines += [f"WATCHDOG_USEC={limit_usec}"] * is_other + ["WATCHDOG=1"]
+        if lines and self.send(*lines):
+            self._told = status
+            if is_due:  # again when half of the limit is over, as sd_watchdog_enabled(3) advises
+                self._is_asleep, self.due_usec = is_asleep, now_usec + limit_usec // 2
+        elif is_due:
+            self.due_usec = now_usec + AGAIN_USEC
 
     def send_ready(self, now_usec: int, status: str) -> None:
         """Started, or done with a reload. The time is what Type=notify-reload wants beside it."""

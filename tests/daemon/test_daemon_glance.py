@@ -235,8 +235,7 @@ def make_behind(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_watched(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Systemd wants to hear of us."""
-    monkeypatch.setattr(calm.parts.notifier, "watchdog_usec", GLANCES_USEC)
-    calm.loop._beat_at_usec = NOW_USEC + 10_000
+    monkeypatch.setattr(calm.parts.notifier, "due_usec", NOW_USEC + 10_000)
 
 
 def make_unwritten(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import cgoom.daemon.sleeper as sleeper_module
 from cgoom.act.execute import Answer
+from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger, Seen
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
@@ -144,6 +145,22 @@ def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follo
     assert ranks.commons >= {"reap", "keep"}
     assert ("close_entry" in ranks.commons) != is_ahead, "where the next one may be due in a moment"
     assert not ranks.commons & {"rescan", "kill", "tell", "wait"}, "its launcher waits, and it is woken before others"
+
+
+def test_systemd_is_told_who_is_left_to_sleep_and_before_anything_else_that_this_is_over(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, memory = list[object](), [AMPLE]
+    monkeypatch.setattr(Noted, "is_watched", True)
+    monkeypatch.setattr(Short, "read", lambda _: memory[0])
+    monkeypatch.setattr(parts.notifier, "beat", lambda _now, _status, *, is_asleep: told.append(is_asleep))
+    monkeypatch.setattr(Flights, "make_ready", lambda *_: told.append("make ready"))
+    loop = Loop(parts, Policy())
+    loop.step(frozenset())
+    assert told == [True]
+    memory[0] = CLOSE
+    loop.step(frozenset())
+    assert told == [True, False, "make ready", False]
 
 
 @pytest.mark.parametrize(
