@@ -260,10 +260,10 @@ class Flights:
             return
         if shot.answer.outcome == Outcome.DONE:
             self._executor.tell(member.cgroup, render_verdict(record))
-            # What follows may take as long as the victim is large, and this processor is not ours alone.
-            self._importance.stand_back()
             self._importance.give_way()
             reaped = self._executor.reap(member.cgroup)
+            # Memory is on its way back; for the words about it nobody waits.
+            self._importance.stand_back()
             self._importance.give_way()
             is_last = bool(record.considered)
             ledger.add_step(ref, "reap", read_usec(), Outcome.DONE, f"{reaped} processes", is_staged=is_last)
