@@ -96,9 +96,7 @@ class Importance:
                 self._nice = nice
 
     def _do_few_run(self) -> bool:
-        """Whether few want to run at this moment; False where the kernel does not tell."""
-        if self._load_fd < 0:
-            return False
+        """Whether few want to run at this moment; False where the kernel does not tell, or its file is not open."""
         with suppress(OSError, ValueError, IndexError):
             return int(os.pread(self._load_fd, _LOAD_SIZE, 0).split()[3].partition(b"/")[0]) <= self._few
         return False

@@ -71,9 +71,8 @@ class Stage:
     def ready_slot(self, record: Record, done: Record) -> bool:
         """Write the decision that is next to be made, so that `commit_ready` is one store; it replaces the one before.
 
-        `done`: the same when it was carried out, so that `commit_done` is one store.
-
         Until then it is nothing: a daemon that dies leaves no trace of it. False: every slot is taken.
+        `done`: the same decision when it was carried out, so that `commit_done` is one store, too.
         """
         self._ready = None
         slot = self._find_empty()
