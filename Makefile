@@ -69,7 +69,7 @@ vm-6.12: $(VENV)
 	.ci/vm-stage 6.12 0 vm-6.12 $(SHORT)
 
 vm-6.1: $(VENV)
-	.ci/vm-stage 6.1 512 vm-6.1 $(SHORT) -k 'test_original or test_module_netlink or test_module_loading'
+	.ci/vm-stage 6.1 512 vm-6.1 $(SHORT) --runs 1 -k 'test_original or test_module_netlink or test_module_loading'
 
 acceptance: $(VENV)
 	.venv/bin/python tests/acceptance.py

@@ -77,7 +77,7 @@ def test_a_stage_that_passes_runs_once(tmp_path: Path) -> None:
     assert stage.ran.returncode == 0
     assert stage.tally() == ["1 passed, 0 failed, 1 skipped"]
     (call,) = stage.calls()
-    assert " ".join(call).startswith("test --kernel 6.12 --swap 512 --out build/results --timeout 1200 -- ")
+    assert " ".join(call).startswith("test --kernel 6.12 --swap 512 --out build/results --timeout 1800 -- ")
     assert call[-3:] == ["--junit-xml=/out/vm.xml", "-k", "test_x"]
 
 

@@ -54,6 +54,7 @@ def test_b23_eleven_die_in_strict_order(scene: Scene, measured: Callable[[Mappin
     assert scene.oom_kills() == 0
 
 
+@pytest.mark.long
 def test_b23_the_order_survives_daemons_that_are_killed_at_random(
     scene: Scene, measured: Callable[[Mapping[str, object]], None]
 ) -> None:
