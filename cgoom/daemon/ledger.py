@@ -32,7 +32,7 @@ from cgoom.units import render_size, render_time
 PENDING_LIMIT = 256
 # Microseconds between two tries to write what the disk refused; chosen: an administrator frees space, not we.
 RETRY_USEC = 5_000_000
-# Microseconds that a finished record may wait while the host stays short; the stage keeps it meanwhile. Chosen.
+# Microseconds that a finished record may wait while the host is not calm; the stage keeps it meanwhile. Chosen.
 FLUSH_USEC = 2_000_000
 # Kinds of records that tell what somebody else did.
 OTHERS = {"kernel-oom": "the kernel", "armed-kill": "memory_info"}
@@ -243,13 +243,17 @@ class Ledger:
         if entry.slot is not None:
             self._stage.clear(entry.slot)
 
-    def flush_in_time(self, now_usec: int, *, is_short: bool) -> int:
-        """Write one record, which may wait for FLUSH_USEC while the host is short; when to come back."""
+    def flush_in_time(self, now_usec: int, *, is_busy: bool) -> int:
+        """Write one record; when to come back.
+
+        `is_busy`: somebody may have to die in a moment, which the disk, slow as it may be, has no regard for. It waits
+        for FLUSH_USEC then: the stage has it.
+        """
         if self.due_usec() is None:
             self._flush_by_usec = 0
             return NEVER_USEC
         self._flush_by_usec = self._flush_by_usec or now_usec + FLUSH_USEC
-        if is_short and now_usec < self._flush_by_usec:
+        if is_busy and now_usec < self._flush_by_usec:
             return self._flush_by_usec
         self.flush(now_usec)
         due_usec = self.due_usec()

@@ -287,9 +287,10 @@ class Loop:
     def _beat(self) -> None:
         """What is due now and then: a changed status, the watchdog, what the disk has yet to take; and when it is."""
         self._tell_systemd()
-        now_usec, flight = read_usec(), self._state.flight
-        is_short = self._state.level == Level.KILL or (flight is not None and flight.killed)
-        flush_due_usec = self._parts.ledger.flush_in_time(now_usec, is_short=is_short)
+        ledger = self._parts.ledger
+        if self._is_calm and ledger.due_usec() is not None:
+            self._parts.importance.stand_back()
+        flush_due_usec = ledger.flush_in_time(read_usec(), is_busy=not self._is_calm)
         self._set_timer(flush_due_usec)  # what the disk has taken may make something due
 
     def _tell_systemd(self) -> None:
@@ -346,5 +347,4 @@ class Loop:
         if self._is_calm:
             now_usec = read_usec()
             rested_usec = now_usec + rest_usec(now_usec - begun_usec)
-            self._wake_at_usec = max(self._wake_at_usec, rested_usec)
-            self._due_usec = max(self._due_usec, rested_usec)
+            self._wake_at_usec, self._due_usec = max(self._wake_at_usec, rested_usec), max(self._due_usec, rested_usec)

@@ -11,7 +11,7 @@ import pytest
 import cgoom.daemon.sleeper as sleeper_module
 from cgoom.act.execute import Answer
 from cgoom.daemon.flight import Flights
-from cgoom.daemon.ledger import Ledger, Seen
+from cgoom.daemon.ledger import FLUSH_USEC, Ledger, Seen
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
@@ -92,6 +92,29 @@ def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
     end(parts, tmp_path)
     loop.step(frozenset())
     assert (len(history.read_text("ascii").splitlines()) if history.exists() else 0) == written
+
+
+@pytest.mark.usefixtures("victim")
+def test_the_disk_is_not_asked_before_the_host_is_calm(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take long, and memory that came back with a kill run out again meanwhile. Then nobody waits for it."""
+    now, ranks = [read_usec()], Ranks(parts, monkeypatch)
+    set_clock(monkeypatch, lambda: now[0])
+    history = tmp_path / "state" / FILE_NAME
+    ranks.watch(Ledger, "flush")
+    ranks.loop.step(frozenset())
+    end(parts, tmp_path)
+    monkeypatch.setattr(Short, "read", lambda _: CLOSE)
+    for _ in range(5):
+        now[0] += FLUSH_USEC // 6
+        ranks.loop.step(frozenset())
+        assert not history.exists()
+    monkeypatch.setattr(Short, "read", lambda _: AMPLE)
+    ranks.loop.step(frozenset())
+    ranks.loop.step(frozenset())
+    assert len(history.read_text("ascii").splitlines()) == 1
+    assert "flush" in ranks.commons
 
 
 class Ranks:
