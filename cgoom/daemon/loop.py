@@ -134,8 +134,7 @@ class Loop:
 
     def _look_again(self, memory: HostMemory, now_usec: int) -> None:
         """Say when a calm host is to be looked at again."""
-        sample_usec = next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
-        self._plan(now_usec + sample_usec, now_usec)
+        self._plan(now_usec + next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec), now_usec)
 
     def _plan(self, wake_at_usec: int, now_usec: int) -> None:
         self._wake_at_usec = self._sleeper.plan(wake_at_usec, now_usec, is_waiting=self._is_waiting)
@@ -239,12 +238,14 @@ class Loop:
 
     def _land(self, flight: Flight, snapshot: Snapshot) -> None:
         """The victim left the flight: gone, or set aside. An escalation keeps it there."""
-        following = self._state.flight
+        parts, following = self._parts, self._state.flight
         if following is None or following.workload.ref != flight.workload.ref:
-            self._parts.standby.take_events()  # the module may have been quicker: that belongs into this record
-            self._parts.flights.land(flight, self._state, snapshot)
-            if self._parts.ledger.is_crowded:  # memory has come back, and the cooldown has just begun: no better time
-                self._parts.ledger.flush(read_usec())
+            parts.standby.take_events()  # the module may have been quicker: that belongs into this record
+            parts.flights.land(flight, self._state, snapshot)
+            if parts.ledger.is_crowded:  # memory has come back, and the cooldown has just begun: no better time
+                parts.importance.stand_back()
+                parts.ledger.flush(read_usec())
+                self._sleeper.work(is_waiting=self._is_waiting, is_early=True)  # the next one may be due soon
 
     def _resume(self, record: Record) -> bool:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
@@ -290,8 +291,7 @@ class Loop:
         ledger = self._parts.ledger
         if self._is_calm and ledger.due_usec() is not None:
             self._parts.importance.stand_back()
-        flush_due_usec = ledger.flush_in_time(read_usec(), is_busy=not self._is_calm)
-        self._set_timer(flush_due_usec)  # what the disk has taken may make something due
+        self._set_timer(ledger.flush_in_time(read_usec(), is_busy=not self._is_calm))  # and then of what that made due
 
     def _tell_systemd(self) -> None:
         self._parts.notifier.beat(read_usec(), self._status(), is_asleep=self._is_left_to_module)

@@ -94,6 +94,26 @@ def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
     assert (len(history.read_text("ascii").splitlines()) if history.exists() else 0) == written
 
 
+@pytest.mark.parametrize(("left", "is_soon"), [(CLOSE, False), (RELIEVED, True)])
+def test_nobody_waits_for_the_disk_where_the_next_decisions_need_a_slot(
+    parts: Parts, victim: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: HostMemory, is_soon: bool
+) -> None:
+    """Nor is what follows any slower for it where the next one may have to die soon."""
+    ranks, seen = Ranks(parts, monkeypatch, NARROW), Seen(Level.KILL, parts.meminfo.read(), 1)
+    ranks.watch(Ledger, "flush")
+    ranks.watch(Flights, "make_ready")
+    ranks.loop.step(frozenset())
+    for _ in range(SLOTS - 2):
+        parts.ledger.append(parts.ledger.draft(seen, Candidate(victim), Why("short", "first"), "kernel-oom"))
+    end(parts, tmp_path)
+    monkeypatch.setattr(Short, "read", lambda _: left)
+    ranks.seen.clear()
+    ranks.loop.step(frozenset())
+    assert [name for name, _ in ranks.seen if name in ("flush", "make_ready")] == ["flush", "make_ready"]
+    assert "flush" in ranks.commons
+    assert ("make_ready" not in ranks.commons) == is_soon
+
+
 @pytest.mark.usefixtures("victim")
 def test_the_disk_is_not_asked_before_the_host_is_calm(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
