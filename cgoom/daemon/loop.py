@@ -245,7 +245,7 @@ class Loop:
             if parts.ledger.is_crowded:  # memory has come back, and the cooldown has just begun: no better time
                 parts.importance.stand_back()
                 parts.ledger.flush(read_usec())
-                self._sleeper.work(is_waiting=self._is_waiting, is_early=True)  # the next one may be due soon
+                self._sleeper.work(is_waiting=self._is_waiting, is_early=following is None or self._is_early)
 
     def _resume(self, record: Record) -> bool:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
@@ -291,7 +291,7 @@ class Loop:
         ledger = self._parts.ledger
         if self._is_calm and ledger.due_usec() is not None:
             self._parts.importance.stand_back()
-        self._set_timer(ledger.flush_in_time(read_usec(), is_busy=not self._is_calm))  # and then of what that made due
+        self._set_timer(ledger.flush_in_time(read_usec(), is_busy=not self._is_calm))  # this may make something due
 
     def _tell_systemd(self) -> None:
         self._parts.notifier.beat(read_usec(), self._status(), is_asleep=self._is_left_to_module)
