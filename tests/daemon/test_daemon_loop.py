@@ -62,6 +62,13 @@ def end(parts: Parts, tmp_path: Path) -> None:
     parts.docket.found = ()
 
 
+def leave_to_disk(parts: Parts, victim: Workload, count: int) -> None:
+    """So many records wait to be written."""
+    seen = Seen(Level.KILL, parts.meminfo.read(), 1)
+    for _ in range(count):
+        parts.ledger.append(parts.ledger.draft(seen, Candidate(victim), Why("short", "first"), "kernel-oom"))
+
+
 def test_a_victim_that_is_seen_to_be_gone_is_gone_before_its_event(
     parts: Parts, victim: Workload, tmp_path: Path
 ) -> None:
@@ -82,10 +89,9 @@ def test_a_victim_that_is_seen_to_be_gone_is_gone_before_its_event(
 def test_records_wait_for_the_disk_until_the_next_decisions_need_their_slots(
     parts: Parts, victim: Workload, tmp_path: Path, waiting: int, written: int
 ) -> None:
-    loop, seen = Loop(parts, Policy()), Seen(Level.KILL, parts.meminfo.read(), 1)
+    loop = Loop(parts, Policy())
     loop.step(frozenset())
-    for _ in range(waiting):
-        parts.ledger.append(parts.ledger.draft(seen, Candidate(victim), Why("short", "first"), "kernel-oom"))
+    leave_to_disk(parts, victim, waiting)
     loop.step(frozenset())
     history = tmp_path / "state" / FILE_NAME
     assert not history.exists()
@@ -99,12 +105,11 @@ def test_nobody_waits_for_the_disk_where_the_next_decisions_need_a_slot(
     parts: Parts, victim: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: HostMemory, is_soon: bool
 ) -> None:
     """Nor is what follows any slower for it where the next one may have to die soon."""
-    ranks, seen = Ranks(parts, monkeypatch, NARROW), Seen(Level.KILL, parts.meminfo.read(), 1)
+    ranks = Ranks(parts, monkeypatch, NARROW)
     ranks.watch(Ledger, "flush")
     ranks.watch(Flights, "make_ready")
     ranks.loop.step(frozenset())
-    for _ in range(SLOTS - 2):
-        parts.ledger.append(parts.ledger.draft(seen, Candidate(victim), Why("short", "first"), "kernel-oom"))
+    leave_to_disk(parts, victim, SLOTS - 2)
     end(parts, tmp_path)
     monkeypatch.setattr(Short, "read", lambda _: left)
     ranks.seen.clear()
