@@ -12,6 +12,9 @@ from cgoom.daemon.sources import NEVER_USEC
 # Microseconds; chosen: while the module watches a calm host, one wake-up in five minutes. Who sleeps cannot hang; a
 # daemon that was stopped, or that hangs in a turn that no shortage caused, is started anew after that.
 ASLEEP_LIMIT_USEC = 600_000_000
+# The part of the limit that a sign of life waits for a turn that something else asks for; chosen: with the 30 s of our
+# unit 3.75, and on a calm host every other look, a second after the one before, is a whole turn.
+LATE_PARTS = 8
 # Microseconds until what the service manager had no room for is sent again; chosen.
 AGAIN_USEC = 1_000_000
 
@@ -31,7 +34,8 @@ class Notifier:
         self._limit_usec = int(limit_usec) if mine and limit_usec.isdecimal() else 0
         self._is_asleep = False
         self._told = ""
-        # When the next sign of life is due; NEVER_USEC: nobody expects one.
+        self._from_usec = 0  # who is awake anyway gives the next sign of life after that
+        # When somebody has to be awake for it; NEVER_USEC: nobody expects one.
         self.due_usec = 0 if self._limit_usec else NEVER_USEC
 
     def send(self, *lines: str) -> bool:
@@ -49,7 +53,7 @@ class Notifier:
         """
         lines = [f"STATUS={status}"] if status != self._told else []
         limit_usec, is_other = self._limit_usec, is_asleep != self._is_asleep
-        is_due = limit_usec > 0 and (is_other or now_usec >= self.due_usec)
+        is_due = limit_usec > 0 and (is_other or now_usec >= self._from_usec)
         if is_asleep:
             limit_usec = max(limit_usec, ASLEEP_LIMIT_USEC)
         if is_due:
@@ -57,9 +61,10 @@ class Notifier:
         if lines and self.send(*lines):
             self._told = status
             if is_due:  # again when half of the limit is over, as sd_watchdog_enabled(3) advises
-                self._is_asleep, self.due_usec = is_asleep, now_usec + limit_usec // 2
+                self._is_asleep, self._from_usec = is_asleep, now_usec + limit_usec // 2
+                self.due_usec = self._from_usec + limit_usec // LATE_PARTS
         elif is_due:
-            self.due_usec = now_usec + AGAIN_USEC
+            self._from_usec = self.due_usec = now_usec + AGAIN_USEC
 
     def send_ready(self, now_usec: int, status: str) -> None:
         """Started, or done with a reload. The time is what Type=notify-reload wants beside it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cgoom.daemon.notify import AGAIN_USEC, ASLEEP_LIMIT_USEC, Notifier
+from cgoom.daemon.notify import AGAIN_USEC, ASLEEP_LIMIT_USEC, LATE_PARTS, Notifier
 from cgoom.daemon.sources import NEVER_USEC
 from tests.support.notify import NotifySocket
 from tests.support.wait import wait_until
@@ -34,12 +34,14 @@ def take(systemd: NotifySocket, notifier: Notifier) -> list[str]:
     return told[: told.index("MARK=1")]
 
 
-def test_a_sign_of_life_is_due_when_half_of_the_limit_is_over(systemd: NotifySocket) -> None:
+def test_a_sign_of_life_comes_when_half_of_the_limit_is_over_and_nobody_wakes_up_for_it_at_once(
+    systemd: NotifySocket,
+) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": systemd.path, "WATCHDOG_USEC": str(LIMIT_USEC)})
     assert notifier.due_usec == 0
     notifier.beat(7, "all is well", is_asleep=False)
     assert take(systemd, notifier) == ["STATUS=all is well", "WATCHDOG=1"]
-    assert notifier.due_usec == 7 + HALF_USEC
+    assert notifier.due_usec == 7 + HALF_USEC + LIMIT_USEC // LATE_PARTS
     notifier.beat(6 + HALF_USEC, "all is well", is_asleep=False)
     assert take(systemd, notifier) == []
     notifier.beat(7 + HALF_USEC, "short", is_asleep=False)
@@ -54,14 +56,14 @@ def test_who_sleeps_until_something_changes_has_more_time_and_is_held_to_the_lim
     assert take(systemd, notifier) == ["WATCHDOG=1"]
     notifier.beat(1, "", is_asleep=True)
     assert take(systemd, notifier) == [f"WATCHDOG_USEC={ASLEEP_LIMIT_USEC}", "WATCHDOG=1"]
-    assert notifier.due_usec == 1 + ASLEEP_LIMIT_USEC // 2
+    assert notifier.due_usec == 1 + ASLEEP_LIMIT_USEC // 2 + ASLEEP_LIMIT_USEC // LATE_PARTS
     notifier.beat(2, "", is_asleep=True)
     assert take(systemd, notifier) == []
     notifier.beat(notifier.due_usec, "", is_asleep=True)
     assert take(systemd, notifier) == ["WATCHDOG=1"]
     notifier.beat(3, "short", is_asleep=False)
     assert take(systemd, notifier) == ["STATUS=short", f"WATCHDOG_USEC={LIMIT_USEC}", "WATCHDOG=1"]
-    assert notifier.due_usec == 3 + HALF_USEC
+    assert notifier.due_usec == 3 + HALF_USEC + LIMIT_USEC // LATE_PARTS
 
 
 def test_what_nobody_had_room_for_is_told_again(systemd: NotifySocket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +76,14 @@ def test_what_nobody_had_room_for_is_told_again(systemd: NotifySocket, monkeypat
     notifier.beat(1 + AGAIN_USEC, "well", is_asleep=True)
     told = ["WATCHDOG=1", "STATUS=well", f"WATCHDOG_USEC={ASLEEP_LIMIT_USEC}", "WATCHDOG=1"]
     assert take(systemd, notifier) == told
+    due_usec = notifier.due_usec
+    with monkeypatch.context() as full:
+        full.setattr(Notifier, "send", lambda *_: False)
+        notifier.beat(due_usec, "well", is_asleep=True)
+    notifier.beat(due_usec + AGAIN_USEC - 1, "well", is_asleep=True)
+    assert take(systemd, notifier) == []
+    notifier.beat(due_usec + AGAIN_USEC, "well", is_asleep=True)
+    assert take(systemd, notifier) == ["WATCHDOG=1"]
 
 
 def test_it_is_known_whether_somebody_had_room(systemd: NotifySocket) -> None:
