@@ -46,6 +46,16 @@ def cooling_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) 
     return max(COOLING_LEAST_USEC, min(WAITING_USEC, gap_bytes // 2 * USEC_PER_SEC // max(1, fill_bytes_per_sec)))
 
 
+def spare_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) -> int:
+    """Microseconds that a look at a host above the kill threshold may be late by.
+
+    Until the fastest plausible allocator can have left no more than half of what is there at the threshold; with that
+    half the kernel does not have to act yet.
+    """
+    spare_bytes = memory.available_bytes - host.kill.mem_available.of(memory.total_bytes) // 2
+    return max(0, spare_bytes) * USEC_PER_SEC // max(1, fill_bytes_per_sec)
+
+
 def rest_usec(took_usec: int) -> int:
     """Microseconds that others have this processor for after a look that took so many; at most REST_LONGEST_USEC."""
     return min(REST_LONGEST_USEC, REST_TIMES * took_usec)

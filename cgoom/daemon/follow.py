@@ -22,6 +22,9 @@ from cgoom.model import Candidate, CgroupRef, Level, Origin, Outcome, Why
 from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.journal import Journal, Severity
 
+# Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
+# ignorance costs is less than what scanning without a pause would.
+RESCAN_USEC = 1_000_000
 # Microseconds that one turn spends on following workloads that are only listed; chosen: the next look at the host is
 # further away. To follow one was measured to take 40 us, and 1 ms in an emulated guest, which makes ten of them a turn.
 FOLLOW_USEC = 10_000
@@ -43,6 +46,20 @@ class Follower:
     _found: deque[Change] = field(default_factory=deque, init=False)
     _is_behind: bool = field(default=False, init=False)  # `catch_up` met somebody who was only listed
     _at_usec: int = field(default=0, init=False)
+    _rescan_at_usec: int = field(default=0, init=False)
+
+    @property
+    def rescan_due_usec(self) -> int:
+        """When the whole tree is to be scanned; NEVER_USEC: the kernel tells what changes."""
+        return self._rescan_at_usec if self.tree.blind else NEVER_USEC
+
+    def drain(self, now_usec: int, *, is_told: bool) -> list[Change]:
+        """What has changed in the tree. `is_told`: the kernel says that something has."""
+        changes = self.tree.drain() if is_told else []
+        if now_usec >= self.rescan_due_usec:
+            changes += self.tree.rescan()
+            self._rescan_at_usec = read_usec() + RESCAN_USEC
+        return changes
 
     @property
     def due_usec(self) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cgoom.core.decide import conclude, decide, is_calm, is_waiting, is_warned, kills_at_once, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
-from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec
+from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec, spare_usec
 from cgoom.daemon.follow import Follower
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
@@ -20,9 +20,6 @@ from cgoom.model import Action, CgroupRef, Decision, Flight, HostMemory, Level, 
 from cgoom.observe.tree import Change
 from cgoom.record.journal import Severity
 
-# Microseconds between two scans of the whole tree where the kernel gives no more watches; chosen: what a second of
-# ignorance costs is less than what scanning without a pause would.
-RESCAN_USEC = 1_000_000
 # Microseconds that the daemon looks for itself after a word of the module; chosen: a fast hog needs less from the first
 # word to the threshold, and who has just looked is quicker than who has to be woken.
 AWAKE_USEC = 2_000_000
@@ -52,7 +49,7 @@ class Loop:
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._sleeper = Sleeper(parts.sources, parts.importance)
-        self._wake_at_usec = self._awake_until_usec = self._rescan_at_usec = 0
+        self._wake_at_usec = self._awake_until_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
         self._is_calm = self._is_warned = self.ending = False
         self._is_short = False  # as of the last sample, somebody would have to die
@@ -81,34 +78,38 @@ class Loop:
         """One turn: the level first, since a kill must not wait for anything else.
 
         To choose and kill is ahead of everybody, and so is what the next look must not wait for. All else is ordinary:
-        what is left after a kill takes as long as there are workloads or processes.
+        looks that may be late, and what is left after a kill, which takes as long as there are workloads or processes.
         """
-        begun_usec, importance = read_usec(), self._parts.importance
+        begun_usec = read_usec()
         changes, memory, now_usec = self._drain(woken, begun_usec), self._parts.meminfo.read(), read_usec()
         raw = raw_level(self._policy.host, memory)
+        late_usec = 0 if raw == Level.KILL else spare_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
+        self._sleeper.spare_until_usec = now_usec + late_usec
         if not woken and not changes and raw == Level.OK and begun_usec < self._glances_until_usec:
             # The host is as calm as it was, and nothing but time has passed.
             self._look_again(memory, now_usec)
             self._leave_to_module(now_usec)
         else:
-            if raw != Level.OK and not is_waiting(self._policy, self._state, now_usec):
-                importance.restore()
+            may_be_late = raw == Level.OK or self._sleeper.has_spare()
+            if not may_be_late and not is_waiting(self._policy, self._state, now_usec):
+                self._parts.importance.restore()
             done = self._decide(memory, raw, now_usec, changes)
-            self._sleeper.work(is_waiting=self._is_waiting, is_early=self._has_landed(done) or self._is_early)
+            self._take_rank(is_early=self._has_landed(done), is_long=bool(changes))
             begun_usec += self._follow_up(woken, done, changes, memory)
         self._rest(begun_usec)
         self._sleeper.lie_down(self._wake_at_usec, is_watched=self._is_guarded or self._is_left_to_module)
 
     def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
-        """What has changed in the tree: ordinary work, too, while the next look is a while away."""
-        tree = self._parts.tree
-        if Source.TREE in woken or tree.blind:
-            self._sleeper.work(is_waiting=self._is_waiting, is_early=self._is_early)
-        changes = tree.drain() if Source.TREE in woken else []
-        if tree.blind and now_usec >= self._rescan_at_usec:
-            changes += tree.rescan()
-            self._rescan_at_usec = read_usec() + RESCAN_USEC
-        return changes
+        """What has changed in the tree: ordinary work, too, unless the next look has to be at once or on time."""
+        if Source.TREE not in woken and now_usec < self._follower.rescan_due_usec:
+            return []
+        if Source.MODULE not in woken:
+            self._take_rank(is_long=True)
+        return self._follower.drain(now_usec, is_told=Source.TREE in woken)
+
+    def _take_rank(self, *, is_early: bool = False, is_long: bool = False) -> None:
+        """Be what everything but to choose and kill asks for; see `Sleeper.work`."""
+        self._sleeper.work(is_waiting=self._is_waiting, is_early=is_early or self._is_early, is_long=is_long)
 
     def _follow_up(self, woken: frozenset[Source], done: Done | None, changes: list[Change], memory: HostMemory) -> int:
         """Everything but to choose and kill; the microseconds of it that have a rest of their own."""
@@ -245,7 +246,7 @@ class Loop:
             if parts.ledger.is_crowded:  # memory has come back, and the cooldown has just begun: no better time
                 parts.importance.stand_back()
                 parts.ledger.flush(read_usec())
-                self._sleeper.work(is_waiting=self._is_waiting, is_early=following is None or self._is_early)
+                self._take_rank(is_early=following is None)
 
     def _resume(self, record: Record) -> bool:
         """Go on with a decision that an earlier daemon had staged; False: there is nothing to go on with."""
@@ -288,10 +289,9 @@ class Loop:
     def _beat(self) -> None:
         """What is due now and then: a changed status, the watchdog, what the disk has yet to take; and when it is."""
         self._tell_systemd()
-        ledger = self._parts.ledger
-        if self._is_calm and ledger.due_usec() is not None:
+        if self._is_calm and self._parts.ledger.due_usec() is not None:
             self._parts.importance.stand_back()
-        self._set_timer(ledger.flush_in_time(read_usec(), is_busy=not self._is_calm))  # this may make something due
+        self._set_timer(self._parts.ledger.flush_in_time(read_usec(), is_busy=not self._is_calm))  # may add to it
 
     def _tell_systemd(self) -> None:
         self._parts.notifier.beat(read_usec(), self._status(), is_asleep=self._is_left_to_module)
@@ -303,7 +303,7 @@ class Loop:
             flush_due_usec,
             parts.standby.due_usec(self._state.level, is_killing=self._is_killing),
             self._follow_due_usec,
-            self._rescan_at_usec if parts.tree.blind else NEVER_USEC,
+            self._follower.rescan_due_usec,
             parts.notifier.due_usec,
         )
         self._leave_to_module(now_usec)

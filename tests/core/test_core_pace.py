@@ -16,6 +16,7 @@ from cgoom.core.pace import (
     SHORTEST_USEC,
     cooling_usec,
     next_sample_usec,
+    spare_usec,
 )
 from cgoom.model import Amount, HostMemory, HostPolicy, Level
 
@@ -90,6 +91,21 @@ def test_it_does_not_look_much_earlier_than_memory_alone_allows(
 @given(hosts(), memories(), FILLS, FILLS)
 def test_a_faster_filler_never_means_a_later_sample(host: HostPolicy, memory: HostMemory, one: int, other: int) -> None:
     assert next_sample_usec(host, memory, max(one, other)) <= next_sample_usec(host, memory, min(one, other))
+
+
+@pytest.mark.parametrize(
+    ("memory", "fill_bytes_per_sec", "usec"),
+    [
+        (make_memory(5.5), 1000 * MIB, 30_000),  # of 55 MiB 25 stay, half of the threshold
+        (make_memory(5.5, 80), 100 * MIB, 300_000),  # as if the swap were slow
+        (make_memory(2, 80), 1000 * MIB, 0),
+        (make_memory(5.5), 0, 30_000 * 1000 * MIB),
+    ],
+)
+def test_a_look_may_be_late_until_half_of_the_threshold_is_left(
+    memory: HostMemory, fill_bytes_per_sec: int, usec: int
+) -> None:
+    assert spare_usec(HOST, memory, fill_bytes_per_sec) == pytest.approx(usec, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ import cgoom.daemon.loop as loop_module
 import cgoom.daemon.sleeper as sleeper_module
 from cgoom.daemon.docket import Docket
 from cgoom.daemon.loop import Loop
+from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import NEVER_USEC, Source, Sources
 from cgoom.daemon.standby import Unprepared
 from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
-from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Workload
+from cgoom.model import Candidate, CgroupRef, HostMemory, Level, Origin, Policy, Workload
+from cgoom.observe.tree import Tree
+from tests.daemon.world import Deeds
 
 AMPLE, LOW = HostMemory(1 << 30, 1 << 30, 0, 0), HostMemory(1 << 30, 1 << 20, 0, 0)
 # Just above the kill threshold.
@@ -105,3 +108,30 @@ class Known(Docket):
 
     def look(self, stuck: frozenset[CgroupRef], now_usec: int, *, urgent: bool) -> tuple[Candidate, ...]:
         return self.found
+
+
+class Ranks:
+    """What is called while the daemon is ahead of everybody (True), or an ordinary process."""
+
+    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy | None = None) -> None:
+        assert isinstance(parts.importance, Rank)
+        self.seen: list[tuple[str, bool]] = []
+        self.commons: set[str] = set()  # what was called by a process that has no more weight than others
+        self.loop = Loop(parts, policy or Policy())
+        self._rank, self._monkeypatch = parts.importance, monkeypatch
+        monkeypatch.setattr(sleeper_module, "LATE_USEC", -NEVER_USEC)  # a busy host: every sleep ends late
+        self.watch(Sources, "wait", lambda *_: frozenset())
+        for owner, name in ((Tree, "rescan"), (Known, "look"), (Noted, "keep"), (Deeds, "kill"), (Deeds, "tell")):
+            self.watch(owner, name)
+
+    def watch(self, owner: type, name: str, instead: Callable[..., object] | None = None) -> None:
+        """Note every call; the loop ends when there were enough."""
+        call = instead or getattr(owner, name)
+
+        def noted(*words: object, **named: object) -> object:
+            self.seen.append((name, not self._rank.is_lowered))
+            self.commons |= {name} if self._rank.is_common else set()
+            self.loop.ending = len(self.seen) > 20
+            return call(*words, **named)
+
+        self._monkeypatch.setattr(owner, name, noted)

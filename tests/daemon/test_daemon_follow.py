@@ -10,7 +10,7 @@ import pytest
 import cgoom.daemon.follow as follow_module
 from cgoom.act.execute import Answer
 from cgoom.core.match import Scope
-from cgoom.daemon.follow import Follower
+from cgoom.daemon.follow import RESCAN_USEC, Follower
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.sources import NEVER_USEC
@@ -92,6 +92,21 @@ def test_who_is_only_listed_is_followed_where_there_is_time(
     assert given_usec == times_usec
     parts.tree.close()
     root.close()
+
+
+def test_a_tree_that_is_not_all_watched_is_scanned_once_in_a_while(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_usec, found = 1_000_000, [Change(ChangeKind.APPEARED, victim)]
+    monkeypatch.setattr(follow_module, "read_usec", lambda: now_usec)
+    monkeypatch.setattr(Tree, "rescan", lambda _: found)
+    follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
+    assert follower.drain(now_usec, is_told=False) == []
+    parts.tree.blind = True
+    assert follower.drain(now_usec, is_told=False) == found
+    assert follower.rescan_due_usec == now_usec + RESCAN_USEC
+    assert follower.drain(follower.rescan_due_usec - 1, is_told=False) == []
+    assert follower.drain(follower.rescan_due_usec, is_told=False) == found
 
 
 def test_what_was_found_is_told_one_by_one_and_all_of_it_at_the_end(

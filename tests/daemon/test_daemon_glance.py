@@ -223,7 +223,7 @@ def make_prepared(calm: Calm, _: pytest.MonkeyPatch) -> None:
 def make_blind(calm: Calm, _: pytest.MonkeyPatch) -> None:
     """Not everything could be watched."""
     calm.parts.tree.blind = True
-    calm.loop._rescan_at_usec = NOW_USEC + 10_000
+    calm.loop._follower._rescan_at_usec = NOW_USEC + 10_000
 
 
 def make_behind(calm: Calm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +321,7 @@ def test_what_a_rescan_found_is_taken(calm: Calm, victim: Workload, monkeypatch:
     monkeypatch.setattr(Tree, "rescan", lambda _: ended)
     monkeypatch.setattr(Follower, "take", take)
     calm.parts.tree.blind = True
-    calm.loop._rescan_at_usec = calm.now_usec + 1
+    calm.loop._follower._rescan_at_usec = calm.now_usec + 1
     assert not calm.is_glance(1)
     assert taken == ended
 

@@ -75,8 +75,11 @@ def test_what_the_module_has_said_by_now_counts(warned: Warned, victim: Workload
     assert warned.sleep(frozenset({Source.MODULE})) == (GUARDED_USEC, True)
 
 
-def test_news_are_taken_ahead_of_everybody(warned: Warned, victim: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The word of the module may come with them, or in the middle of them."""
+@pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize("others", [frozenset[Source](), frozenset({Source.MODULE})])
+def test_news_are_taken_ahead_of_everybody_where_the_word_of_the_module_comes_with_them(
+    warned: Warned, monkeypatch: pytest.MonkeyPatch, others: frozenset[Source]
+) -> None:
     warned.sleep()
     rank, is_lowered = warned.parts.importance, []
     assert isinstance(rank, Rank)
@@ -86,8 +89,8 @@ def test_news_are_taken_ahead_of_everybody(warned: Warned, victim: Workload, mon
         return []
 
     monkeypatch.setattr(Tree, "drain", drain)
-    warned.sleep(frozenset({Source.TREE}))
-    assert is_lowered == [False]
+    warned.sleep(others | {Source.TREE})
+    assert is_lowered == [not others]
 
 
 def end_a_victim(warned: Warned, victim: Workload) -> None:

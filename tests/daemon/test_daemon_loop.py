@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import cgoom.daemon.sleeper as sleeper_module
 from cgoom.act.execute import Answer
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import FLUSH_USEC, Ledger, Seen
 from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
-from cgoom.daemon.sources import NEVER_USEC, Source, Sources
+from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.kernel.clock import read_usec
 from cgoom.model import (
     Amount,
@@ -33,16 +31,33 @@ from cgoom.model import (
     Why,
     Workload,
 )
-from cgoom.observe.tree import Tree
+from cgoom.observe.tree import Change, ChangeKind, Tree
 from cgoom.record.history import FILE_NAME
 from cgoom.record.stage import SLOTS
-from tests.daemon.loop_world import AMPLE, CLOSE, GONE, LOW, Known, Noted, Rank, Short, find_second_wait_usec, set_clock
+from tests.daemon.loop_world import (
+    AMPLE,
+    CLOSE,
+    GONE,
+    LOW,
+    Known,
+    Noted,
+    Rank,
+    Ranks,
+    Short,
+    find_second_wait_usec,
+    set_clock,
+)
 from tests.daemon.world import Deeds
 
 # From a recovery to the next kill it takes the fastest filler 2 ms: the next look is no reason to be ordinary then.
 NARROW = Policy(host=HostPolicy(recover=Threshold(Amount(10.2, True), Amount(10.2, True))))
 # Beyond that hysteresis, and 3 ms from the kill threshold for the fastest filler.
 RELIEVED = replace(CLOSE, available_bytes=(1 << 30) // 20 + (3 << 20))
+# At the kill threshold itself.
+AT = replace(CLOSE, available_bytes=(1 << 30) // 20)
+# At the kill threshold so little is left that the fastest filler takes half of it in 5 ms; and just above it.
+TIGHT = Policy(host=HostPolicy(*(Threshold(Amount(pct, True), Amount(pct, True)) for pct in (2, 1, 3))))
+BARE = replace(CLOSE, available_bytes=(1 << 30) // 100 + (1 << 20))
 
 
 @pytest.mark.parametrize("is_helpless", [True, False])
@@ -142,33 +157,6 @@ def test_the_disk_is_not_asked_before_the_host_is_calm(
     assert "flush" in ranks.commons
 
 
-class Ranks:
-    """What is called while the daemon is ahead of everybody (True), or an ordinary process."""
-
-    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy | None = None) -> None:
-        assert isinstance(parts.importance, Rank)
-        self.seen: list[tuple[str, bool]] = []
-        self.commons: set[str] = set()  # what was called by a process that has no more weight than others
-        self.loop = Loop(parts, policy or Policy())
-        self._rank, self._monkeypatch = parts.importance, monkeypatch
-        monkeypatch.setattr(sleeper_module, "LATE_USEC", -NEVER_USEC)  # a busy host: every sleep ends late
-        self.watch(Sources, "wait", lambda *_: frozenset())
-        for owner, name in ((Tree, "rescan"), (Known, "look"), (Noted, "keep"), (Deeds, "kill"), (Deeds, "tell")):
-            self.watch(owner, name)
-
-    def watch(self, owner: type, name: str, instead: Callable[..., object] | None = None) -> None:
-        """Note every call; the loop ends when there were enough."""
-        call = instead or getattr(owner, name)
-
-        def noted(*words: object, **named: object) -> object:
-            self.seen.append((name, not self._rank.is_lowered))
-            self.commons |= {name} if self._rank.is_common else set()
-            self.loop.ending = len(self.seen) > 20
-            return call(*words, **named)
-
-        self._monkeypatch.setattr(owner, name, noted)
-
-
 @pytest.mark.usefixtures("victim")
 @pytest.mark.parametrize(("left", "is_ahead"), [(LOW, False), (CLOSE, False), (RELIEVED, True)])
 def test_it_is_ahead_of_everybody_to_choose_and_kill_and_ordinary_for_what_follows(
@@ -230,14 +218,15 @@ def test_on_a_busy_host_it_stays_ahead_of_everybody_where_a_kill_may_be_due_befo
     assert [is_first for name, is_first in ranks.seen if name == "wait"][:4] == waits
 
 
+@pytest.mark.parametrize("short", [AT, LOW])
 def test_who_was_ordinary_is_ahead_of_everybody_as_soon_as_it_sees_that_the_host_is_short(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, short: HostMemory
 ) -> None:
     memory = [AMPLE]
     ranks = Ranks(parts, monkeypatch)
     monkeypatch.setattr(Short, "read", lambda _: memory[0])
     ranks.loop.step(frozenset())
-    memory[0] = LOW
+    memory[0] = short
     ranks.loop.step(frozenset())
     assert ranks.seen[:2] == [("keep", False), ("look", True)]
 
@@ -255,11 +244,27 @@ def test_it_stays_ahead_of_everybody_where_the_next_one_is_due_at_once(
     assert ranks.seen[-1] == ("keep", True)
 
 
-@pytest.mark.parametrize(("memory", "is_ahead"), [(AMPLE, False), (CLOSE, True)])
-def test_news_are_ordinary_work_where_the_next_look_is_a_while_away(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, memory: HostMemory, is_ahead: bool
+@pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize(
+    ("policy", "memory", "looks"), [(Policy(), CLOSE, [False, True, True]), (TIGHT, BARE, [True, True, True])]
+)
+def test_a_host_that_is_not_short_yet_is_looked_at_by_an_ordinary_process_unless_that_may_be_too_late(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy, memory: HostMemory, looks: list[bool]
 ) -> None:
-    ranks = Ranks(parts, monkeypatch)
+    """As it is where only half of what is there at the kill threshold would be left, or if each look were late."""
+    ranks = Ranks(parts, monkeypatch, replace(policy, ladder=Ladder(warn=())))
+    monkeypatch.setattr(Short, "read", lambda _: memory)
+    ranks.loop.run()  # that the host is busy shows by the second sleep
+    assert [is_first for name, is_first in ranks.seen if name == "look"][:3] == looks
+
+
+@pytest.mark.parametrize(
+    ("policy", "memory", "is_ahead"), [(Policy(), AMPLE, False), (Policy(), CLOSE, False), (TIGHT, BARE, True)]
+)
+def test_news_are_ordinary_work_where_the_next_look_is_a_while_away_or_may_be_late(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy, memory: HostMemory, is_ahead: bool
+) -> None:
+    ranks = Ranks(parts, monkeypatch, policy)
     monkeypatch.setattr(Short, "read", lambda _: memory)
     ranks.loop.step(frozenset())
     ranks.watch(Tree, "drain")
@@ -269,6 +274,21 @@ def test_news_are_ordinary_work_where_the_next_look_is_a_while_away(
         parts.tree.blind = name == "rescan"
         ranks.loop.step(woken)
         assert (name, is_ahead) in ranks.seen
+
+
+def test_what_follows_news_makes_a_busy_host_wait_for_nobody_else(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look after it is late anyhow; where there are no news each look would be."""
+    ranks = Ranks(parts, monkeypatch, Policy(ladder=Ladder(warn=())))
+    ranks.watch(Tree, "drain", lambda _: [Change(ChangeKind.APPEARED, victim)])
+    monkeypatch.setattr(Short, "read", lambda _: CLOSE)
+    for woken in (frozenset({Source.TREE}), frozenset[Source]()):
+        ranks.loop.step(frozenset())
+        ranks.loop._sleeper._busy_until_usec = NEVER_USEC
+        ranks.seen.clear()
+        ranks.loop.step(woken)
+        assert ranks.seen[-1] == ("keep", not woken)
 
 
 def test_a_host_that_cools_down_is_looked_at_by_an_ordinary_process(
