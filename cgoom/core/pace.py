@@ -49,11 +49,12 @@ def cooling_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) 
 def spare_usec(host: HostPolicy, memory: HostMemory, fill_bytes_per_sec: int) -> int:
     """Microseconds that a look at a host above the kill threshold may be late by.
 
-    Until the fastest plausible allocator can have left no more than half of what is there at the threshold; with that
-    half the kernel does not have to act yet.
+    Until the fastest plausible allocator can have left no more than half of the memory that is there at the threshold:
+    with that half the kernel does not have to act yet. Nor before the threshold is reached, which swap may be far from.
     """
-    spare_bytes = memory.available_bytes - host.kill.mem_available.of(memory.total_bytes) // 2
-    return max(0, spare_bytes) * USEC_PER_SEC // max(1, fill_bytes_per_sec)
+    half_bytes = host.kill.mem_available.of(memory.total_bytes) // 2
+    spare_bytes = max(memory.available_bytes - half_bytes, _distance(host.kill, memory))
+    return spare_bytes * USEC_PER_SEC // max(1, fill_bytes_per_sec)
 
 
 def rest_usec(took_usec: int) -> int:

@@ -52,8 +52,7 @@ class Loop:
         self._wake_at_usec = self._awake_until_usec = 0
         self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
         self._is_calm = self._is_warned = self.ending = False
-        self._is_short = False  # as of the last sample, somebody would have to die
-        self._is_helpless = False  # somebody would have to die, and nobody can be chosen
+        self._is_short = self._is_helpless = False  # as of the last sample, somebody has to die; nobody can be chosen
 
     def run(self) -> None:
         """Adopt what is there, finish what an earlier daemon began, then watch."""
@@ -77,8 +76,8 @@ class Loop:
     def step(self, woken: frozenset[Source]) -> None:
         """One turn: the level first, since a kill must not wait for anything else.
 
-        To choose and kill is ahead of everybody, and so is what the next look must not wait for. All else is ordinary:
-        looks that may be late, and what is left after a kill, which takes as long as there are workloads or processes.
+        At the kill threshold it is ahead of everybody to choose and kill, and wherever the next look must not wait.
+        All else is ordinary, above all what is left after a kill: it takes as long as there are workloads or processes.
         """
         begun_usec = read_usec()
         changes, memory, now_usec = self._drain(woken, begun_usec), self._parts.meminfo.read(), read_usec()
@@ -103,8 +102,9 @@ class Loop:
         """What has changed in the tree: ordinary work, too, unless the next look has to be at once or on time."""
         if Source.TREE not in woken and now_usec < self._follower.rescan_due_usec:
             return []
-        if Source.MODULE not in woken:
-            self._take_rank(is_long=True)
+        if Source.MODULE in woken:
+            self._sleeper.spare_until_usec = 0  # it may say that there is none
+        self._take_rank()
         return self._follower.drain(now_usec, is_told=Source.TREE in woken)
 
     def _take_rank(self, *, is_early: bool = False, is_long: bool = False) -> None:
@@ -116,7 +116,6 @@ class Loop:
         if done is not None:
             self._tell_systemd()  # who is short is given less time for a sign of life
             self._settle(*done)
-            self._parts.importance.give_way()
         if Source.MODULE in woken:
             self._awake_until_usec = read_usec() + AWAKE_USEC
             self._parts.standby.take_events()
@@ -135,10 +134,8 @@ class Loop:
 
     def _look_again(self, memory: HostMemory, now_usec: int) -> None:
         """Say when a calm host is to be looked at again."""
-        self._plan(now_usec + next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec), now_usec)
-
-    def _plan(self, wake_at_usec: int, now_usec: int) -> None:
-        self._wake_at_usec = self._sleeper.plan(wake_at_usec, now_usec, is_waiting=self._is_waiting)
+        look_usec = next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
+        self._wake_at_usec = self._sleeper.plan(now_usec + look_usec, now_usec, is_waiting=self._is_waiting)
 
     def _decide(self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]) -> Done | None:
         """Do what memory calls for. None: the host is calm.
@@ -170,7 +167,7 @@ class Loop:
         for action in decision.actions:
             self._execute(action, snapshot)
         self._is_warned = is_warned(policy, self._state, raw, now_usec) and not decision.actions
-        self._plan(self._wake_at_usec, now_usec)
+        self._wake_at_usec = self._sleeper.plan(self._wake_at_usec, now_usec, is_waiting=self._is_waiting)
         return Done(snapshot, decision, flight)
 
     def _settle(self, snapshot: Snapshot, decision: Decision, flight: Flight | None) -> None:
@@ -184,6 +181,8 @@ class Loop:
             text = f"{parts.docket.unread} workloads of the same priority were not measured: there was no time"
             parts.journal.write(Severity.NOTICE, text)
         self._make_ready(snapshot, acted=bool(decision.actions))
+        if flight is not None or decision.actions:
+            parts.importance.give_way()
 
     def _with_candidates(self, state: State, snapshot: Snapshot) -> Snapshot:
         """The snapshot with the first of the order, where a victim is wanted."""
@@ -281,6 +280,7 @@ class Loop:
             parts.publish(policy)
             # Nobody has looked at memory by this policy, and what the module said of it has been taken.
             self._is_calm, self._is_warned, self._wake_at_usec = False, False, read_usec()
+            self._sleeper.spare_until_usec = 0
         self._reloads.finish(self._status())
 
     def _status(self) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from cgoom.daemon.sources import NEVER_USEC
 
-# Microseconds; chosen: while the module watches a calm host, one wake-up in five minutes. Who sleeps cannot hang; a
+# Microseconds; chosen: while the module watches a calm host, one wake-up in six minutes. Who sleeps cannot hang; a
 # daemon that was stopped, or that hangs in a turn that no shortage caused, is started anew after that.
 ASLEEP_LIMIT_USEC = 600_000_000
 # The part of the limit that a sign of life waits for a turn that something else asks for; chosen: with the 30 s of our
@@ -64,7 +64,7 @@ class Notifier:
                 self._is_asleep, self._from_usec = is_asleep, now_usec + limit_usec // 2
                 self.due_usec = self._from_usec + limit_usec // LATE_PARTS
         elif is_due:
-            self._from_usec = self.due_usec = now_usec + AGAIN_USEC
+            self._from_usec = self.due_usec = now_usec + min(AGAIN_USEC, self._limit_usec // LATE_PARTS)
 
     def send_ready(self, now_usec: int, status: str) -> None:
         """Started, or done with a reload. The time is what Type=notify-reload wants beside it."""

@@ -53,12 +53,16 @@ class Sleeper:
         """Take the rank of what is done until then: ahead of everybody only where the next look must not wait for it.
 
         `is_waiting`: nobody can be killed then, be it late. `is_early`: that is further away than such work takes.
-        `is_long`: it makes the look late by itself, and only where that may be too late does nobody else have a share.
+        `is_long`: it makes the look late by itself, so that others have their share then even if the host is busy.
         """
         if is_waiting:
             self._importance.stand_back()
-        elif is_early or self.has_spare(is_long=is_long):
+        elif is_early:
             self._importance.lower()
+        elif self.has_spare(is_long=is_long):
+            begun_usec = read_usec()
+            self._importance.lower(is_patient=False)
+            self._see(read_usec() - begun_usec)  # the kernel may choose somebody else right then
         else:
             self._importance.restore()
 
@@ -87,7 +91,11 @@ class Sleeper:
         """Until then, or until something happens: what it was. Whoever wakes it, beyond that it was kept waiting."""
         woken = self._sources.wait(until_usec - read_usec())
         if self._importance.is_lowered:
-            now_usec, due_usec = read_usec(), max(until_usec, self._lain_usec)
-            if now_usec - due_usec > LATE_USEC + (due_usec - self._lain_usec) // SLACK_PARTS:
-                self._busy_until_usec = now_usec + BUSY_USEC
+            due_usec = max(until_usec, self._lain_usec)
+            self._see(read_usec() - due_usec - (due_usec - self._lain_usec) // SLACK_PARTS)
         return woken
+
+    def _see(self, late_usec: int) -> None:
+        """How late an ordinary process was: whether the host is busy."""
+        if late_usec > LATE_USEC:
+            self._busy_until_usec = read_usec() + BUSY_USEC

@@ -97,8 +97,9 @@ def test_a_faster_filler_never_means_a_later_sample(host: HostPolicy, memory: Ho
     ("memory", "fill_bytes_per_sec", "usec"),
     [
         (make_memory(5.5), 1000 * MIB, 30_000),  # of 55 MiB 25 stay, half of the threshold
-        (make_memory(5.5, 80), 100 * MIB, 300_000),  # as if the swap were slow
-        (make_memory(2, 80), 1000 * MIB, 0),
+        (make_memory(5.5, 6), 100 * MIB, 300_000),  # and the 5 MiB of swap to the threshold are less
+        (make_memory(2, 80), 1000 * MIB, 375_000),  # 75 % of 500 MiB of swap
+        (make_memory(2, 4), 1000 * MIB, 0),
         (make_memory(5.5), 0, 30_000 * 1000 * MIB),
     ],
 )

@@ -75,22 +75,32 @@ def test_what_the_module_has_said_by_now_counts(warned: Warned, victim: Workload
     assert warned.sleep(frozenset({Source.MODULE})) == (GUARDED_USEC, True)
 
 
-@pytest.mark.usefixtures("victim")
-@pytest.mark.parametrize("others", [frozenset[Source](), frozenset({Source.MODULE})])
-def test_news_are_taken_ahead_of_everybody_where_the_word_of_the_module_comes_with_them(
-    warned: Warned, monkeypatch: pytest.MonkeyPatch, others: frozenset[Source]
-) -> None:
-    warned.sleep()
-    rank, is_lowered = warned.parts.importance, []
+def note_drains(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the news are taken ahead of everybody, from now on."""
+    rank, is_ahead = parts.importance, list[bool]()
     assert isinstance(rank, Rank)
 
     def drain(_: Tree) -> list[Change]:
-        is_lowered.append(rank.is_lowered)
+        is_ahead.append(not rank.is_lowered)
         return []
 
     monkeypatch.setattr(Tree, "drain", drain)
+    return is_ahead
+
+
+@pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize("others", [frozenset[Source](), frozenset({Source.MODULE})])
+@pytest.mark.parametrize("policy", [POLICY, Policy()])
+def test_news_are_taken_ahead_of_everybody_where_the_word_of_the_module_comes_with_them(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy, others: frozenset[Source]
+) -> None:
+    """Also where a warning asks somebody to end, so that the module is not all that ends a sleep."""
+    warned = Warned(parts, monkeypatch, policy)
+    warned.sleep()
+    warned.loop._state = State(Level.WARN)
+    ranks = note_drains(parts, monkeypatch)
     warned.sleep(others | {Source.TREE})
-    assert is_lowered == [not others]
+    assert ranks == [bool(others)]
 
 
 def end_a_victim(warned: Warned, victim: Workload) -> None:
@@ -165,3 +175,6 @@ def test_another_policy_is_decided_by_at_once(
     monkeypatch.setattr(Reloads, "take", lambda _: POLICY)
     monkeypatch.setattr(Reloads, "finish", lambda *_: None)
     assert warned.sleep(frozenset({Source.RELOAD}))[0] <= 0
+    ranks = note_drains(warned.parts, monkeypatch)
+    warned.sleep(frozenset({Source.TREE}))
+    assert ranks == [True]

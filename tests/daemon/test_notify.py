@@ -73,6 +73,7 @@ def test_what_nobody_had_room_for_is_told_again(systemd: NotifySocket, monkeypat
         full.setattr(Notifier, "send", lambda *_: False)
         notifier.beat(1, "well", is_asleep=True)
     assert notifier.due_usec == 1 + AGAIN_USEC
+    assert AGAIN_USEC < LIMIT_USEC // LATE_PARTS
     notifier.beat(1 + AGAIN_USEC, "well", is_asleep=True)
     told = ["WATCHDOG=1", "STATUS=well", f"WATCHDOG_USEC={ASLEEP_LIMIT_USEC}", "WATCHDOG=1"]
     assert take(systemd, notifier) == told
@@ -84,6 +85,16 @@ def test_what_nobody_had_room_for_is_told_again(systemd: NotifySocket, monkeypat
     assert take(systemd, notifier) == []
     notifier.beat(due_usec + AGAIN_USEC, "well", is_asleep=True)
     assert take(systemd, notifier) == ["WATCHDOG=1"]
+
+
+def test_a_short_limit_is_not_over_before_it_is_told_again(systemd: NotifySocket) -> None:
+    limit_usec = AGAIN_USEC
+    notifier = Notifier({"NOTIFY_SOCKET": systemd.path, "WATCHDOG_USEC": str(limit_usec)})
+    notifier.beat(0, "", is_asleep=False)
+    due_usec = notifier.due_usec
+    systemd.close()
+    notifier.beat(due_usec, "", is_asleep=False)
+    assert due_usec < notifier.due_usec < limit_usec
 
 
 def test_it_is_known_whether_somebody_had_room(systemd: NotifySocket) -> None:
