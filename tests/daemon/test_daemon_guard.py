@@ -89,7 +89,7 @@ def note_drains(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 @pytest.mark.usefixtures("victim")
-@pytest.mark.parametrize("others", [frozenset[Source](), frozenset({Source.MODULE})])
+@pytest.mark.parametrize("others", [NOBODY, frozenset({Source.MODULE})])
 @pytest.mark.parametrize("policy", [POLICY, Policy()])
 def test_news_are_taken_ahead_of_everybody_where_the_word_of_the_module_comes_with_them(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, policy: Policy, others: frozenset[Source]

@@ -49,11 +49,11 @@ from tests.daemon.loop_world import (
     find_second_wait_usec,
     set_clock,
 )
+from tests.daemon.test_daemon_glance import NOBODY, NOW_USEC
 from tests.daemon.world import Deeds
 
 # From a recovery to the next kill it takes the fastest filler 2 ms: the next look is no reason to be ordinary then.
 NARROW = Policy(host=HostPolicy(recover=Threshold(Amount(10.2, True), Amount(10.2, True))))
-NOW_USEC = 1_000_000
 # Beyond that hysteresis, and 3 ms from the kill threshold for the fastest filler.
 RELIEVED = replace(CLOSE, available_bytes=(1 << 30) // 20 + (3 << 20))
 # At the kill threshold itself.
@@ -292,7 +292,7 @@ def test_what_follows_news_makes_a_busy_host_wait_for_nobody_else(
     ranks = Ranks(parts, monkeypatch, Policy(ladder=Ladder(warn=())))
     ranks.watch(Tree, "drain", lambda _: [Change(ChangeKind.APPEARED, victim)])
     monkeypatch.setattr(Short, "read", lambda _: CLOSE)
-    for woken in (frozenset({Source.TREE}), frozenset[Source]()):
+    for woken in (frozenset({Source.TREE}), NOBODY):
         ranks.loop.step(frozenset())
         ranks.loop._sleeper._busy_until_usec = NEVER_USEC
         ranks.seen.clear()
