@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import subprocess
 import sys
 import traceback
@@ -58,7 +59,11 @@ def main(path: str) -> int:
 
 
 def race(plan: Plan, scenario: Scenario) -> bool:
-    """All contestants in turn, as often as the plan says. True when a run could not be made."""
+    """All contestants in turn, as often as the plan says. True when a run could not be made.
+
+    Each round has an order of its own, the same in every boot: who always ran behind the same one would have what that
+    one leaves in the page cache, in swap and in the emulator counted as its own.
+    """
     failed = False
     present = []
     for name in plan.contestants:
@@ -72,7 +77,7 @@ def race(plan: Plan, scenario: Scenario) -> bool:
         if present:
             _warm_up(trace, scenario, present[0])
         for number in range(plan.runs):
-            for contestant in present:
+            for contestant in random.Random(number).sample(present, len(present)):
                 result: dict[str, Any] = {"scenario": scenario.name, "contestant": contestant.name, "run": number}
                 try:
                     result = {"kind": "run", **result, **run_once(trace, contestant, scenario)}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.contestants import CONTESTANTS
 from bench.scenario import LOW
 
 Fields = dict[str, Any]
@@ -103,12 +104,14 @@ def chance_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def summarise(lines: Iterable[Fields]) -> list[Row]:
-    """One row for each scenario and contestant, in the order of their first runs."""
+    """One row for each scenario, in the order of their first runs, and contestant, in the order of their list."""
     groups: dict[tuple[str, str], list[Fields]] = {}
     for line in lines:
         if line["kind"] == "run":
             groups.setdefault((line["scenario"], line["contestant"]), []).append(line)
-    return [_summarise_group(*key, runs) for key, runs in groups.items()]
+    scenarios, contestants = list(dict.fromkeys(scenario for scenario, _ in groups)), list(CONTESTANTS)
+    listed = sorted(groups, key=lambda key: (scenarios.index(key[0]), contestants.index(key[1])))
+    return [_summarise_group(*key, groups[key]) for key in listed]
 
 
 def _summarise_group(scenario: str, contestant: str, runs: list[Fields]) -> Row:

@@ -47,6 +47,13 @@ def test_runs_are_grouped_and_counted() -> None:
     assert "died" not in row.spreads
 
 
+def test_rows_are_listed_whoever_ran_first() -> None:
+    ran = [("leak", "kernel"), ("fast", "kernel"), ("leak", "earlyoom-best"), ("leak", "cgoom-best")]
+    rows = summarise(run_line(scenario=scenario, contestant=contestant) for scenario, contestant in ran)
+    listed = [("leak", "cgoom-best"), ("leak", "earlyoom-best"), ("leak", "kernel"), ("fast", "kernel")]
+    assert [(row.scenario, row.contestant) for row in rows] == listed
+
+
 def test_words_are_counted_the_most_frequent_first() -> None:
     assert count_words(["kernel", "daemon", None, "daemon"]) == "daemon 2, kernel 1, nobody 1"
 
