@@ -20,6 +20,7 @@ def write_plot(rows: Sequence[Row], path: Path) -> None:
     import matplotlib  # noqa: PLC0415 - everything else works without it
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "cgoom"  # the same figures are the same file
     from matplotlib import pyplot  # noqa: PLC0415 - as above
 
     groups: dict[str, list[Row]] = {}
