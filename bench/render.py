@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import geometric_mean
 
 from bench.contestants import BEST, CONTESTANTS
 from bench.measure import STANDSTILL_MS
@@ -65,9 +66,10 @@ _COLUMNS: dict[str, Cell] = {
     "RSS / PSS / RssAnon, MiB": _median("rss_kib", "pss_kib", "rss_anon_kib", divisor=_KIB_PER_MIB, digits=1),
 }
 _STALLS_HEAD = (
-    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest. `longer`: in which share of",
-    "all pairs of a run of either, cgoom's is the longer; `chance`: in which share of random divisions of these runs",
-    "into two groups of this size it is so at least as often. What is below 0.05 is commonly believed.",
+    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest; then all scenarios",
+    "together, beside each peer that was in all of them. `longer`: in which share of all pairs of a run of either",
+    "cgoom's is the longer, the mean of the scenarios; `chance`: in which share of random divisions of the runs of",
+    "each scenario into two groups of this size it is so at least as often. What is below 0.05 is commonly believed.",
 )
 
 
@@ -136,15 +138,21 @@ def render_ratio(row: Row, rows: Sequence[Row]) -> str:
 def render_stalls(rows: Sequence[Row]) -> list[str]:
     """The probe's worst stall beside cgoom and beside the best peer, and what the difference is worth.
 
-    The lowest of several medians is low by luck, too: that is not taken off.
+    The lowest of several medians is low by luck, too: that is not taken off. Beside a peer that was in every scenario
+    there is no such choice, and more runs tell more.
     """
-    found = {(row.scenario, row.contestant): row.spreads.get("probe_worst_usec") for row in rows}
-    body = []
-    for scenario in dict.fromkeys(row.scenario for row in rows):
-        peers = {name: spread for name in PEERS if (spread := found.get((scenario, name))) is not None}
-        for own in OURS:
-            if peers and (ours := found.get((scenario, own))) is not None:
-                body.append([scenario, own, *_render_stall(ours, peers)])
+    raced: dict[str, dict[str, Spread]] = {}
+    for row in rows:
+        if spread := row.spreads.get("probe_worst_usec"):
+            raced.setdefault(row.scenario, {})[row.contestant] = spread
+    raced = {scenario: each for scenario, each in raced.items() if each.keys() & set(PEERS) and each.keys() & set(OURS)}
+    body = [
+        [scenario, own, *_render_stall(each[own], {name: each[name] for name in PEERS if name in each})]
+        for scenario, each in raced.items()
+        for own in OURS
+        if own in each
+    ]
+    body += _render_together(list(raced.values()))
     head = ["scenario", "contestant", "probe worst, ms", "best peer", "probe worst, ms", "ratio", "longer", "chance"]
     return [*_STALLS_HEAD, "", *render_rows([head, *body])] if body else []
 
@@ -152,9 +160,22 @@ def render_stalls(rows: Sequence[Row]) -> list[str]:
 def _render_stall(ours: Spread, peers: Mapping[str, Spread]) -> list[str]:
     best = min(peers, key=lambda name: peers[name].median)
     medians = ours.median / _USEC_PER_MSEC, peers[best].median / _USEC_PER_MSEC
-    pair = ours.values, peers[best].values
-    shares = [f"{share:.2f}" for share in (medians[0] / medians[1], longer_share(*pair), chance_of(*pair))]
+    pairs = [(ours.values, peers[best].values)]
+    shares = [f"{share:.2f}" for share in (medians[0] / medians[1], longer_share(pairs), chance_of(pairs))]
     return [f"{medians[0]:.1f}", best, f"{medians[1]:.1f}", *shares]
+
+
+def _render_together(raced: Sequence[Mapping[str, Spread]]) -> list[list[str]]:
+    """What all scenarios say together; the ratio is the geometric mean of theirs."""
+    body = []
+    for own in OURS:
+        for peer in PEERS:
+            if len(raced) > 1 and all({own, peer} <= each.keys() for each in raced):
+                ratio = geometric_mean(each[own].median / each[peer].median for each in raced)
+                pairs = [(each[own].values, each[peer].values) for each in raced]
+                shares = [f"{share:.2f}" for share in (ratio, longer_share(pairs), chance_of(pairs))]
+                body.append([f"all {len(raced)}", own, "", peer, "", *shares])
+    return body
 
 
 def render_costs(costs: Sequence[Fields]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import statistics
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,12 @@ from bench.contestants import CONTESTANTS
 from bench.scenario import LOW
 
 Fields = dict[str, Any]
+# What two groups of runs showed.
+Pair = tuple[Sequence[float], Sequence[float]]
 # Random divisions of the runs that a difference is held against; chosen: a share of 0.05 is known to 0.004 then.
 DIVISIONS = 10_000
+# Shares that are the same but for the order in which they were added up.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -84,23 +89,45 @@ def spread_of(values: Sequence[float | None]) -> Spread | None:
     return Spread(seen, len(values)) if seen else None
 
 
-def longer_share(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """In which share of the pairs of one of ours and one of theirs ours is the longer: 0.5 if neither is."""
-    points = sum((one > other) + (one == other) / 2 for one in ours for other in theirs)
-    return points / (len(ours) * len(theirs))
+def longer_share(pairs: Sequence[Pair]) -> float:
+    """In which share of the pairs of one of ours and one of theirs ours is the longer: 0.5 if neither is.
+
+    Each of `pairs` is what one scenario showed; the mean over them, whatever their number of runs.
+    """
+    return statistics.fmean(
+        sum((one > other) + (one == other) / 2 for one in ours for other in theirs) / (len(ours) * len(theirs))
+        for ours, theirs in pairs
+    )
 
 
-def chance_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def chance_of(pairs: Sequence[Pair]) -> float:
     """The share of random divisions of the same runs in which ours are the longer as often as they were, or oftener.
 
-    A permutation test on `longer_share`, one-sided; below 0.05 a difference is commonly believed.
+    A permutation test on `longer_share`, one-sided, the runs of each scenario among themselves; below 0.05 a difference
+    is commonly believed.
     """
-    drawn, shown, dice = [*ours, *theirs], longer_share(ours, theirs), random.Random(0)  # the same for the same runs
+    dice = random.Random(0)  # the same for the same runs
+    ranks = [_weigh(*pair) for pair in pairs]
+    shown = sum(sum(drawn[:count]) for drawn, count in ranks)
     hits = 0
     for _ in range(DIVISIONS):
-        dice.shuffle(drawn)
-        hits += longer_share(drawn[: len(ours)], drawn[len(ours) :]) >= shown
+        divided = 0.0
+        for drawn, count in ranks:
+            dice.shuffle(drawn)
+            divided += sum(drawn[:count])
+        hits += divided >= shown - _ROUNDING
     return hits / DIVISIONS
+
+
+def _weigh(ours: Sequence[float], theirs: Sequence[float]) -> tuple[list[float], int]:
+    """What each run adds to its scenario's share if it is one of ours, ours first, but for a constant; how many are.
+
+    Its rank, ties sharing theirs: the pairs that are ours are counted by a sum then (Mann and Whitney, 1947).
+    """
+    ordered, count = sorted([*ours, *theirs]), len(ours) * len(theirs)
+    return [(bisect_left(ordered, each) + bisect_right(ordered, each)) / 2 / count for each in [*ours, *theirs]], len(
+        ours
+    )
 
 
 def summarise(lines: Iterable[Fields]) -> list[Row]:

@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.contestant import complete
 from bench.contestants import CONTESTANTS
 from bench.render import render_page, render_ratio, render_spread, render_stalls
 from bench.scenario import LOW, SCENARIOS, fit
-from bench.summary import chance_of, count_words, longer_share, parse_lines, spread_of, summarise
+from bench.summary import _weigh, chance_of, count_words, longer_share, parse_lines, spread_of, summarise
 
 
 def run_line(**fields: Any) -> dict[str, Any]:
@@ -79,16 +81,32 @@ def test_everybody_is_compared_with_the_same_one_of_the_same_scenario() -> None:
 
 
 def test_the_longer_of_every_pair_is_counted() -> None:
-    assert longer_share([1.0, 4.0], [0.0, 4.0]) == (1 + 0 + 1 + 0.5) / 4
-    assert longer_share([5.0], [1.0, 2.0]) == 1.0
+    assert longer_share([([1.0, 4.0], [0.0, 4.0])]) == (1 + 0 + 1 + 0.5) / 4
+    assert longer_share([([5.0], [1.0, 2.0])]) == 1.0
+    assert longer_share([([5.0], [1.0, 2.0]), ([1.0] * 9, [2.0])]) == 0.5  # each scenario counts as one
 
 
 def test_a_difference_is_held_against_what_the_same_runs_show_in_any_order() -> None:
     low, high = [float(value) for value in range(10)], [float(value) for value in range(10, 20)]
-    assert chance_of(high, low) < 0.001  # one division of 184,756
-    assert chance_of(low, high) == 1.0
-    assert 0.4 < chance_of(low, low) < 0.65
-    assert chance_of([2.0], [1.0]) == pytest.approx(0.5, abs=0.02)  # no more than that can be known of one run each
+    assert chance_of([(high, low)]) < 0.001  # one division of 184,756
+    assert chance_of([(low, high)]) == 1.0
+    assert 0.4 < chance_of([(low, low)]) < 0.65
+    # No more than that can be known of one run each, nor of four, in which ours is the longer in three or more.
+    assert chance_of([([2.0], [1.0])]) == pytest.approx(0.5, abs=0.02)
+    assert chance_of([([2.0], [1.0])] * 3 + [([0.1], [0.2])]) == pytest.approx(5 / 16, abs=0.02)
+
+
+def test_scenarios_of_other_sizes_are_not_compared_with_each_other() -> None:
+    slow, fast = [100.0, 101.0, 102.0, 103.0], [1.0, 2.0, 3.0, 4.0]
+    assert chance_of([(slow, slow), (fast, fast)]) > 0.4
+    assert chance_of([([each + 0.5 for each in slow], slow), ([each + 0.5 for each in fast], fast)]) < 0.4
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.lists(st.integers(0, 5), min_size=1, max_size=6))
+def test_a_sum_of_ranks_counts_the_pairs(ours: list[int], theirs: list[int]) -> None:
+    weights, count = _weigh(ours, theirs)
+    least = count * (count + 1) / 2 - count / 2  # of ranks from a half on
+    assert sum(weights[:count]) - least / (count * len(theirs)) == pytest.approx(longer_share([(ours, theirs)]))
 
 
 def test_the_probe_beside_cgoom_is_held_against_the_lowest_of_the_peers() -> None:
@@ -99,6 +117,19 @@ def test_the_probe_beside_cgoom_is_held_against_the_lowest_of_the_peers() -> Non
         "| original | cgoom-module | 2.0 | nohang-best | 4.0 | 0.50 | 0.00 | 1.00 |",
     ]
     assert render_stalls(summarise([run_line(probe_worst_usec=1)])) == []
+
+
+def test_all_scenarios_together_are_held_against_who_was_in_all_of_them() -> None:
+    worst = {"cgoom-best": 4000, "earlyoom-best": 2000, "nohang-best": 1000, "systemd-oomd-best": 500}
+    lines = [run_line(contestant=name, probe_worst_usec=usec) for name, usec in worst.items()]
+    lines += [
+        run_line(scenario="fast", contestant=name, probe_worst_usec=2000)
+        for name in ("cgoom-best", "earlyoom-best", "nohang-best")
+    ]
+    assert [line for line in render_stalls(summarise(lines)) if line.startswith("| all")] == [
+        "| all 2 | cgoom-best |  | earlyoom-best |  | 1.41 | 0.75 | 0.50 |",
+        "| all 2 | cgoom-best |  | nohang-best |  | 2.00 | 0.75 | 0.50 |",
+    ]
 
 
 def test_the_page_has_one_row_for_each_and_says_what_is_missing() -> None:
