@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cgoom.daemon.preflight import OWN_MEMORY_MIN_BYTES
 from tests.house.sources import ROOT, project_files, read_source
 from tests.support.cli import run_cgoom
 
@@ -54,6 +55,11 @@ def test_every_command_of_the_readme_exists() -> None:
     assert "daemon" in commands
     missing = [name for name in sorted(commands) if run_cgoom(*name.split(), "--help").returncode != 0]
     assert not missing, "the README shows commands that do not exist: " + ", ".join(missing)
+
+
+def test_the_unit_asks_for_the_memory_that_the_daemon_asks_for() -> None:
+    unit = (ROOT / "packaging/cgoom.service").read_text(encoding="utf-8")
+    assert f"\nMemoryMin={OWN_MEMORY_MIN_BYTES >> 20}M\n" in unit
 
 
 @pytest.mark.parametrize(
