@@ -148,6 +148,8 @@ def _read_pressure() -> Pressure | None:
 
 
 def _read_source(host: Host) -> str:
+    if host.in_force.refusal:
+        return "unknown"
     pid = host.in_force.daemon_pid
     return (read_source(host.layout.run_dir, pid) if pid is not None else "") or "sampling"
 

@@ -21,8 +21,12 @@ from cgoom.model import Amount, Candidate, HostMemory, Policy, Record, Rung, Ter
 from cgoom.record.codec import encode_record
 from cgoom.units import render_size, render_time
 
-# What wakes the daemon, by the word that it leaves in its run directory.
-SOURCES = {"module": "the kernel module memory_info", "sampling": "/proc/meminfo, sampled"}
+# What wakes the daemon, by the word that it leaves in its run directory; which is not for everybody.
+SOURCES = {
+    "module": "the kernel module memory_info",
+    "sampling": "/proc/meminfo, sampled",
+    "unknown": "not known",
+}
 HYBRID_NOTE = "no memory controller on cgroup2: a workload's memory is the sum of its processes' PSS"
 
 

@@ -83,6 +83,7 @@ def test_status_tells_what_wakes_the_daemon_and_who_is_armed() -> None:
     assert "the kernel module memory_info" in render_status(watched)
     assert "armed        1 workload\n" in render_status(watched)
     assert document_status(watched)["armed_count"] == 1
+    assert "not known" in render_status(replace(view, source="unknown"))
 
 
 def test_the_keys_of_status_stay() -> None:

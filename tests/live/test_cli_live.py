@@ -180,3 +180,14 @@ def test_an_unprivileged_user_gets_an_answer(scene: Scene, monkeypatch: pytest.M
     assert "Traceback" not in said
     assert status in (0, 1), said
     assert "CAP_SYS_ADMIN" in said
+
+
+def test_who_may_not_see_the_daemon_does_not_say_what_wakes_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in scene.env.items():
+        monkeypatch.setenv(name, value)
+    run_dir = Path(scene.env["CGOOM_RUN_DIR"])
+    run_dir.mkdir(exist_ok=True)
+    run_dir.chmod(0o700)
+    status, said = run_as_nobody(lambda: main(["status", "--json"]))
+    document = json.loads(said)
+    assert (status, document["source"], document["daemon"]) == (0, "not known", "unknown"), said
