@@ -55,7 +55,13 @@ OPTIONS = (
     Option("--priority", "priority", "0..1000; 1000 dies first.", "n", parse_priority, PRIORITY_DEFAULT),
     Option("--name", "name", "Name of the workload [default: from CMD and pid].", "name", require_name),
     Option("--memory-max", "memory_max", "Hard limit of its memory, such as 2G.", "size", parse_limit_bytes),
-    Option("--memory-low", "memory_low", "Memory that the kernel takes from others first.", "size", parse_limit_bytes),
+    Option(
+        "--memory-low",
+        "memory_low",
+        "Memory that the kernel takes from others first, as far as cgoom.slice has as much.",
+        "size",
+        parse_limit_bytes,
+    ),
     Option(
         "--cpu-weight",
         "cpu_weight",
