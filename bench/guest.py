@@ -61,8 +61,8 @@ def main(path: str) -> int:
 def race(plan: Plan, scenario: Scenario) -> bool:
     """All contestants in turn, as often as the plan says. True when a run could not be made.
 
-    Each round has an order of its own, the same in every boot: who always ran behind the same one would have what that
-    one leaves in the page cache, in swap and in the emulator counted as its own.
+    Each round has an order of its own, the same whenever the scenario is measured: who always ran behind the same one
+    would have what that one leaves in the page cache, in swap and in the emulator counted as its own.
     """
     failed = False
     present = []
@@ -74,10 +74,10 @@ def race(plan: Plan, scenario: Scenario) -> bool:
     if scenario.crowd:
         add_crowd(scenario.crowd)
     with Trace() as trace, zram(scenario.zram_mib):
-        if present:
-            _warm_up(trace, scenario, present[0])
+        for contestant in present:
+            _warm_up(trace, scenario, contestant)
         for number in range(plan.runs):
-            for contestant in random.Random(number).sample(present, len(present)):
+            for contestant in random.Random(f"{scenario.name} {number}").sample(present, len(present)):
                 result: dict[str, Any] = {"scenario": scenario.name, "contestant": contestant.name, "run": number}
                 try:
                     result = {"kind": "run", **result, **run_once(trace, contestant, scenario)}
@@ -89,13 +89,13 @@ def race(plan: Plan, scenario: Scenario) -> bool:
     return failed
 
 
-def _warm_up(trace: Trace, scenario: Scenario, first: Contestant) -> None:
+def _warm_up(trace: Trace, scenario: Scenario, contestant: Contestant) -> None:
     """One run that nobody is told of: the emulator translates what is run for the first time.
 
     The probe's worst stall was measured to be 6 - 7 ms beside whoever ran first, and 2 - 4 in the median of ten.
     """
     with suppress(*BROKEN):  # the runs that count will say so
-        run_once(trace, first, scenario)
+        run_once(trace, contestant, scenario)
 
 
 def pay(plan: Plan, name: str) -> bool:

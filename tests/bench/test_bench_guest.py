@@ -33,7 +33,7 @@ def take_down(monkeypatch: pytest.MonkeyPatch, ran: list[str], *, is_broken: boo
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_the_first_run_is_left_out_whatever_comes_of_it(
+def test_the_first_run_of_each_is_left_out_whatever_comes_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_broken: bool
 ) -> None:
     ran: list[str] = []
@@ -41,9 +41,9 @@ def test_the_first_run_is_left_out_whatever_comes_of_it(
     out = tmp_path / "out.jsonl"
     plan = Plan(out=str(out), contestants=NAMES, scenarios=["fast"], costs=[], runs=2, seconds=1.0)
     assert not race(plan, SCENARIOS["fast"])
-    assert ran[0] == NAMES[0]
-    assert sorted(ran[1:]) == sorted([*NAMES, *NAMES])
-    assert [json.loads(line)["kill_ms"] for line in out.read_text("ascii").splitlines()] == [2, 3, 4, 5]
+    assert ran[: len(NAMES)] == NAMES
+    assert sorted(ran[len(NAMES) :]) == sorted([*NAMES, *NAMES])
+    assert [json.loads(line)["kill_ms"] for line in out.read_text("ascii").splitlines()] == [3, 4, 5, 6]
 
 
 def test_nobody_always_runs_behind_the_same_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -53,9 +53,10 @@ def test_nobody_always_runs_behind_the_same_one(monkeypatch: pytest.MonkeyPatch,
         take_down(monkeypatch, ran)
         plan = Plan(out=str(tmp_path / str(boot)), contestants=MANY, scenarios=["fast"], costs=[], runs=10, seconds=1.0)
         assert not race(plan, SCENARIOS["fast"])
-        boots.append(ran[1:])
+        boots.append(ran[len(MANY) :])
     rounds = [boots[0][at : at + len(MANY)] for at in range(0, len(boots[0]), len(MANY))]
     assert all(sorted(each) == sorted(MANY) for each in rounds)
     for name in MANY:
-        assert len({one for one, other in pairwise(boots[0]) if other == name}) > 1
+        before = [one for one, other in pairwise(boots[0]) if other == name]
+        assert max(map(before.count, MANY)) <= len(before) * 0.7  # of one order for all it is nine of ten
     assert boots[0] == boots[1]  # another boot can be compared with
