@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import geometric_mean
 
 from bench.contestants import BEST, CONTESTANTS
+from bench.cost import COST_MEMORY_MIB
 from bench.measure import STANDSTILL_MS
 from bench.scenario import SCENARIOS
-from bench.summary import Fields, Row, Spread, chance_of, longer_share
+from bench.summary import Fields, Pair, Row, Spread, chance_of, longer_share
 
 # Whom everybody is compared with.
 REFERENCE = "cgoom-best"
@@ -18,6 +19,8 @@ PEERS = tuple(each.name for each in BEST if each.unit and not each.launched_by_c
 
 Cell = Callable[[Row], str]
 _KIB_PER_MIB = 1024
+# Below this a share of so few random divisions is not told in digits.
+_LEAST_CHANCE = 0.01
 _USEC_PER_MSEC = 1000
 
 
@@ -59,17 +62,20 @@ _COLUMNS: dict[str, Cell] = {
     "probe worst, ms": _field("probe_worst_usec", _USEC_PER_MSEC, 1),
     "at, ms from the crossing": _field("probe_worst_at_ms"),
     "probe p99, ms": _field("probe_p99_usec", _USEC_PER_MSEC, 1),
-    "turns left out": _field("probe_left_out"),
+    "turns": _field("probe_turns"),
+    "left out": _field("probe_left_out"),
     "PSI some / full, ms": _median("psi_some_usec", "psi_full_usec", divisor=_USEC_PER_MSEC),
     "daemon CPU, ms": _field("daemon_usec", _USEC_PER_MSEC),
     "longest gap, ms": _field("longest_gap_ms"),
     "RSS / PSS / RssAnon, MiB": _median("rss_kib", "pss_kib", "rss_anon_kib", divisor=_KIB_PER_MIB, digits=1),
 }
 _STALLS_HEAD = (
-    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest; then all scenarios",
-    "together, beside each peer that was in all of them. `longer`: in which share of all pairs of a run of either",
-    "cgoom's is the longer, the mean of the scenarios; `chance`: in which share of random divisions of the runs of",
-    "each scenario into two groups of this size it is so at least as often. What is below 0.05 is commonly believed.",
+    "The probe's worst stall beside cgoom and beside the peer whose median is the lowest, which is low by luck, too;",
+    "then the scenarios of this table together, beside each peer that was in all of them. `longer`: in which share",
+    "of all pairs of a run of either cgoom's is the longer, the mean of the scenarios: below 0.5 it is the shorter",
+    "one. `chance`: in which share of random divisions of the runs of each scenario into two groups of this size it",
+    "is so at least as often. Below 0.05 is commonly believed, and is what one row of twenty shows by luck. Who kills",
+    "earlier has fewer turns of the probe (`turns` above) for a worst one.",
 )
 
 
@@ -86,10 +92,11 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
         "",
         ", ".join(f"{name} {version}" for name, version in versions.items() if name not in ("commands", "date")) + ".",
         "",
-        "One boot of an emulated guest (QEMU TCG, 2 processors, each with one of the host's) for each group of",
-        "scenarios, the contestants in turn: ratios hold, absolute times are longer than on a real machine. Median",
+        "One boot of an emulated guest (QEMU TCG, 2 processors, each with one of the host's) for each scenario, all",
+        "contestants once in each round: ratios hold, absolute times are longer than on a real machine. Median",
         "(range) of all runs; `n/N` where only n runs had such a moment. The crossing is when MemAvailable, and",
-        "SwapFree where there is swap, were first at or below the contestant's own kill threshold (`line`); a kill",
+        "SwapFree where there is swap, were first at or below the contestant's own kill threshold (`line`; 10 % for",
+        "who has none of the kind: oomd, systemd-oomd, the kernel); a kill",
         "before it has a time below zero. Right victim: the least important workload was the first to get SIGKILL;",
         "who sent it was read from the kernel's tracepoints. The longest gap is how long the measuring program,",
         "locked and real-time, was kept from its looks every 2 ms: where it is long, the guest stood still, and what",
@@ -106,7 +113,8 @@ def render_page(rows: Sequence[Row], costs: Sequence[Fields], versions: Fields, 
     if stalls := render_stalls(rows):
         lines += ["", *stalls]
     if costs:
-        lines += ["", *render_costs(costs)]
+        head = f"Without a shortage, in a guest of {COST_MEMORY_MIB} MiB; a look is due before memory can be filled."
+        lines += ["", head, "", *render_costs(costs)]
     left_out = list(dict.fromkeys(map(render_left_out, skipped)))
     if left_out:
         lines += ["", "Left out:", "", *left_out]
@@ -138,8 +146,7 @@ def render_ratio(row: Row, rows: Sequence[Row]) -> str:
 def render_stalls(rows: Sequence[Row]) -> list[str]:
     """The probe's worst stall beside cgoom and beside the best peer, and what the difference is worth.
 
-    The lowest of several medians is low by luck, too: that is not taken off. Beside a peer that was in every scenario
-    there is no such choice, and more runs tell more.
+    Beside a peer that was in every scenario nobody chose the lowest, and more runs tell more.
     """
     raced: dict[str, dict[str, Spread]] = {}
     for row in rows:
@@ -161,8 +168,7 @@ def _render_stall(ours: Spread, peers: Mapping[str, Spread]) -> list[str]:
     best = min(peers, key=lambda name: peers[name].median)
     medians = ours.median / _USEC_PER_MSEC, peers[best].median / _USEC_PER_MSEC
     pairs = [(ours.values, peers[best].values)]
-    shares = [f"{share:.2f}" for share in (medians[0] / medians[1], longer_share(pairs), chance_of(pairs))]
-    return [f"{medians[0]:.1f}", best, f"{medians[1]:.1f}", *shares]
+    return [f"{medians[0]:.1f}", best, f"{medians[1]:.1f}", *_render_shares(medians[0] / medians[1], pairs)]
 
 
 def _render_together(raced: Sequence[Mapping[str, Spread]]) -> list[list[str]]:
@@ -173,9 +179,13 @@ def _render_together(raced: Sequence[Mapping[str, Spread]]) -> list[list[str]]:
             if len(raced) > 1 and all({own, peer} <= each.keys() for each in raced):
                 ratio = geometric_mean(each[own].median / each[peer].median for each in raced)
                 pairs = [(each[own].values, each[peer].values) for each in raced]
-                shares = [f"{share:.2f}" for share in (ratio, longer_share(pairs), chance_of(pairs))]
-                body.append([f"all {len(raced)}", own, "", peer, "", *shares])
+                body.append([f"all {len(raced)}", own, "", peer, "", *_render_shares(ratio, pairs)])
     return body
+
+
+def _render_shares(ratio: float, pairs: Sequence[Pair]) -> list[str]:
+    chance = chance_of(pairs)
+    return [f"{ratio:.2f}", f"{longer_share(pairs):.2f}", f"{chance:.2f}" if chance >= _LEAST_CHANCE else "< 0.01"]
 
 
 def render_costs(costs: Sequence[Fields]) -> list[str]:

@@ -116,7 +116,7 @@ def chance_of(pairs: Sequence[Pair]) -> float:
             dice.shuffle(drawn)
             divided += sum(drawn[:count])
         hits += divided >= shown - _ROUNDING
-    return hits / DIVISIONS
+    return (hits + 1) / (DIVISIONS + 1)  # what was shown is one of the divisions, too
 
 
 def _weigh(ours: Sequence[float], theirs: Sequence[float]) -> tuple[list[float], int]:
@@ -136,8 +136,10 @@ def summarise(lines: Iterable[Fields]) -> list[Row]:
     for line in lines:
         if line["kind"] == "run":
             groups.setdefault((line["scenario"], line["contestant"]), []).append(line)
-    scenarios, contestants = list(dict.fromkeys(scenario for scenario, _ in groups)), list(CONTESTANTS)
-    listed = sorted(groups, key=lambda key: (scenarios.index(key[0]), contestants.index(key[1])))
+    scenarios = list(dict.fromkeys(scenario for scenario, _ in groups))
+    places = {name: place for place, name in enumerate(CONTESTANTS)}
+    # A result that was kept may be of somebody who is no contestant any more.
+    listed = sorted(groups, key=lambda key: (scenarios.index(key[0]), places.get(key[1], len(places))))
     return [_summarise_group(*key, groups[key]) for key in listed]
 
 
