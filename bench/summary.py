@@ -107,7 +107,7 @@ def chance_of(pairs: Sequence[Pair]) -> float:
     is commonly believed.
     """
     dice = random.Random(0)  # the same for the same runs
-    ranks = [_weigh(*pair) for pair in pairs]
+    ranks = [(_weigh(ours, theirs), len(ours)) for ours, theirs in pairs]
     shown = sum(sum(drawn[:count]) for drawn, count in ranks)
     hits = 0
     for _ in range(DIVISIONS):
@@ -119,15 +119,14 @@ def chance_of(pairs: Sequence[Pair]) -> float:
     return (hits + 1) / (DIVISIONS + 1)  # what was shown is one of the divisions, too
 
 
-def _weigh(ours: Sequence[float], theirs: Sequence[float]) -> tuple[list[float], int]:
-    """What each run adds to its scenario's share if it is one of ours, ours first, but for a constant; how many are.
+def _weigh(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """What each run adds to its scenario's share if it is one of ours, ours first, but for a constant.
 
     Its rank, ties sharing theirs: the pairs that are ours are counted by a sum then (Mann and Whitney, 1947).
     """
-    ordered, count = sorted([*ours, *theirs]), len(ours) * len(theirs)
-    return [(bisect_left(ordered, each) + bisect_right(ordered, each)) / 2 / count for each in [*ours, *theirs]], len(
-        ours
-    )
+    runs, pairs = [*ours, *theirs], len(ours) * len(theirs)
+    ordered = sorted(runs)
+    return [(bisect_left(ordered, run) + bisect_right(ordered, run)) / 2 / pairs for run in runs]
 
 
 def summarise(lines: Iterable[Fields]) -> list[Row]:

@@ -103,7 +103,7 @@ def test_scenarios_of_other_sizes_are_not_compared_with_each_other() -> None:
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_a_sum_of_ranks_counts_the_pairs(ours: list[int], theirs: list[int]) -> None:
-    weights, count = _weigh(ours, theirs)
+    weights, count = _weigh(ours, theirs), len(ours)
     least = count * (count + 1) / 2 - count / 2  # of ranks from a half on
     assert sum(weights[:count]) - least / (count * len(theirs)) == pytest.approx(longer_share([(ours, theirs)]))
 
