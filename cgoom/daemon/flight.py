@@ -17,7 +17,8 @@ from cgoom.core.detect import shortage
 from cgoom.core.rank import place_reason
 from cgoom.daemon.docket import SIZE_AGE_USEC, SIZE_LIMIT_USEC, Docket, Surroundings
 from cgoom.daemon.ledger import Ledger, Seen
-from cgoom.daemon.ready import Held, Ready, Shot, is_clear
+from cgoom.daemon.ready import Aim, Held, Ready, Shot, is_clear
+from cgoom.daemon.sources import NEVER_USEC
 from cgoom.errors import CgoomError, GoneError
 from cgoom.kernel.clock import read_usec
 from cgoom.kernel.sched import Importance
@@ -87,22 +88,27 @@ class Flights:
         self._ledger.ready_entry(self._ledger.draft(seen, order[0], why, "shortage"))
         self._ready = Ready(order, read_usec(), False, certain, frozenset())
 
-    def fire(self, stuck: frozenset[CgroupRef], now_usec: int) -> tuple[Candidate, ...]:
-        """Kill who is ready, before anything else is done; the order that it was the first of, or nothing.
-
-        For a host that is at the kill threshold, where the decision can only be this one (`kills_at_once`): one store
-        and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
-        """
+    def aim(self, stuck: frozenset[CgroupRef]) -> Aim | None:
+        """Who is ready, and the first of the order as things stand; None: nobody, or nobody for certain."""
         ready = self._ready
-        if ready is None or not self._is_aimed(ready, stuck):
-            return ()
+        if ready is None or ready.stuck != stuck or not self._stands(ready, ready.workload.priority):
+            return None
+        member, held = self._host.tree.find(ready.workload.ref), self._held.get(ready.workload.ref)
+        if member is None or not self._ledger.has_ready(ready.workload):
+            return None
         # Sizes may have decided, which may have been as old as that when it was made.
-        if ready.is_announced and now_usec - ready.made_usec > SIZE_LIMIT_USEC - SIZE_AGE_USEC:
+        lasts_usec = SIZE_LIMIT_USEC - SIZE_AGE_USEC if ready.is_announced else NEVER_USEC
+        return Aim(ready, member, held.kill_fd if held is not None else None, ready.made_usec + lasts_usec)
+
+    def fire(self, aim: Aim, now_usec: int) -> tuple[Candidate, ...]:
+        """Kill who is aimed at; the order that it was the first of.
+
+        One store and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
+        """
+        ready, member = aim.ready, aim.member
+        if not self._ledger.open_ready(ready.workload, now_usec):
             return ()
-        member = self._host.tree.find(ready.workload.ref)
-        if member is None or not self._ledger.open_ready(ready.workload, now_usec):
-            return ()
-        self._fired = self._write_kill(member, was_open=False, was_ready=True)
+        self._fired = self._write_kill(member, aim.kill_fd, was_open=False, was_ready=True)
         if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
             self._executor.announce(member.cgroup)
         self._ready = None
@@ -119,17 +125,8 @@ class Flights:
 
     def is_aimed(self, stuck: frozenset[CgroupRef], now_usec: int) -> bool:
         """Whether somebody was announced whom `fire` would kill as things stand, and no size is old."""
-        ready = self._ready
-        return (
-            ready is not None
-            and ready.is_announced
-            and self._is_aimed(ready, stuck)
-            and self._ledger.has_ready(ready.workload)
-            and self._docket.is_fresh(now_usec)
-        )
-
-    def _is_aimed(self, ready: Ready, stuck: frozenset[CgroupRef]) -> bool:
-        return ready.stuck == stuck and self._stands(ready, ready.workload.priority)
+        aim = self.aim(stuck)
+        return aim is not None and aim.ready.is_announced and self._docket.is_fresh(now_usec)
 
     def _stands(self, ready: Ready, down_to: int) -> bool:
         """Whether the order down to this priority is for certain as it was when this was made ready."""
@@ -241,15 +238,17 @@ class Flights:
             record = self._draft(self._with_usage(candidate, member), why, level, snapshot)
             ledger.open_entry(record, snapshot.now_usec)
             self._executor.announce(member.cgroup)
-        return self._write_kill(member, was_open, was_ready)
+        held = self._held.get(ref)
+        return self._write_kill(member, held.kill_fd if held is not None else None, was_open, was_ready)
 
-    def _write_kill(self, member: Member, was_open: bool, was_ready: bool) -> Shot:
+    def _write_kill(self, member: Member, kill_fd: int | None, was_open: bool, was_ready: bool) -> Shot:
         """The act. That it was done stands in the stage before anything else happens: the next daemon has to know."""
-        ref, held = member.workload.ref, self._held.get(member.workload.ref)
-        answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
+        answer, ref = self._executor.kill(member.cgroup, kill_fd), member.workload.ref
         if answer.outcome == Outcome.DONE:
             self._ledger.add_kill(ref, read_usec(), answer.note)
             self._importance.lower()
+        else:
+            self._importance.restore()  # the next victim is chosen at once
         return Shot(ref, answer, was_open, was_ready)
 
     def _tell_kill(self, candidate: Candidate, member: Member, shot: Shot) -> None:

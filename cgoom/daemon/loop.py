@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 from typing import NamedTuple
 
-from cgoom.core.decide import conclude, decide, is_calm, is_waiting, is_warned, kills_at_once, wants_victim
+from cgoom.core.decide import conclude, decide, is_calm, is_waiting, is_warned, wants_victim
 from cgoom.core.detect import raw_level
 from cgoom.core.match import Scope
 from cgoom.core.pace import SHORTEST_USEC, next_sample_usec, rest_usec, spare_usec
@@ -14,17 +14,13 @@ from cgoom.daemon.follow import Follower
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
 from cgoom.daemon.sleeper import FAR_USEC, SLICE_USEC, Sleeper
-from cgoom.daemon.sources import NEVER_USEC, Source
+from cgoom.daemon.sources import NEVER_USEC, Source, Woken
+from cgoom.daemon.trigger import Order, Trigger
 from cgoom.kernel.clock import read_usec
 from cgoom.model import Action, CgroupRef, Decision, Flight, HostMemory, Level, Outcome, Policy, Record, Snapshot, State
 from cgoom.observe.tree import Change
 from cgoom.record.journal import Severity
 
-# Microseconds that the daemon looks for itself after a word of the module; chosen: a fast hog needs less from the first
-# word to the threshold, and who has just looked is quicker than who has to be woken.
-AWAKE_USEC = 2_000_000
-# Microseconds between its looks then, at least; chosen: to stay awake, since the module does not miss the threshold.
-AWAKE_LEAST_USEC = 5_000
 # Microseconds between two turns after a warning while the module waits for the kill threshold; chosen: a kill is made
 # ready anew every second, and is ready for half a second longer.
 GUARDED_USEC = 250_000
@@ -49,8 +45,9 @@ class Loop:
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._sleeper = Sleeper(parts.sources, parts.importance)
-        self._wake_at_usec = self._awake_until_usec = 0
-        self._due_usec = self._glances_until_usec = 0  # when there is something else to do than to look
+        self._trigger = Trigger(parts.flights, parts.tree.changes)
+        self._wake_at_usec = self._glances_until_usec = 0
+        self._due_usec = 0  # when there is something else to do than to look
         self._is_calm = self._is_warned = self.ending = False
         self._is_short = self._is_helpless = False  # as of the last sample, somebody has to die; nobody can be chosen
 
@@ -73,14 +70,18 @@ class Loop:
         parts.ledger.flush_all()
         parts.standby.end()
 
-    def step(self, woken: frozenset[Source]) -> None:
+    def step(self, woken: Woken) -> None:
         """One turn: the level first, since a kill must not wait for anything else.
 
         At the kill threshold it is ahead of everybody to choose and kill, and wherever the next look must not wait.
         All else is ordinary, above all what is left after a kill: it takes as long as there are workloads or processes.
         """
         begun_usec = read_usec()
-        changes, memory, now_usec = self._drain(woken, begun_usec), self._parts.meminfo.read(), read_usec()
+        is_told = Source.TREE in woken
+        changes = self._drain(woken) if is_told or begun_usec >= self._follower.rescan_due_usec else []
+        memory, now_usec = self._parts.meminfo.read(), read_usec()
+        fired = self._trigger.pull(memory, now_usec)
+        self._sleeper.note_wake(begun_usec)
         raw = raw_level(self._policy.host, memory)
         late_usec = 0 if raw == Level.KILL else spare_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
         self._sleeper.spare_until_usec = now_usec + late_usec
@@ -90,34 +91,34 @@ class Loop:
             self._leave_to_module(now_usec)
         else:
             may_be_late = raw == Level.OK or self._sleeper.has_spare()
-            if not may_be_late and not is_waiting(self._policy, self._state, now_usec):
+            if not fired and not may_be_late and not is_waiting(self._policy, self._state, now_usec):
                 self._parts.importance.restore()
-            done = self._decide(memory, raw, now_usec, changes)
+            done = self._decide(memory, raw, now_usec, changes, fired)
             self._take_rank(is_early=self._has_landed(done), is_long=bool(changes))
             begun_usec += self._follow_up(woken, done, changes, memory)
+            self._trigger.cock(self._policy, self._state, memory, now_usec)
         self._rest(begun_usec)
         self._sleeper.lie_down(self._wake_at_usec, is_watched=self._is_guarded or self._is_left_to_module)
 
-    def _drain(self, woken: frozenset[Source], now_usec: int) -> list[Change]:
+    def _drain(self, woken: Woken) -> list[Change]:
         """What has changed in the tree: ordinary work, too, unless the next look has to be at once or on time."""
-        if Source.TREE not in woken and now_usec < self._follower.rescan_due_usec:
-            return []
-        if Source.MODULE in woken:
+        now_usec, is_urgent = read_usec(), Source.MODULE in woken
+        self._sleeper.note_wake(now_usec)
+        if is_urgent:
             self._sleeper.spare_until_usec = 0  # it may say that there is none
-        self._take_rank()
+        self._sleeper.work(is_waiting=self._is_waiting, is_early=self._is_early and not is_urgent)
         return self._follower.drain(now_usec, is_told=Source.TREE in woken)
 
     def _take_rank(self, *, is_early: bool = False, is_long: bool = False) -> None:
         """Be what everything but to choose and kill asks for; see `Sleeper.work`."""
         self._sleeper.work(is_waiting=self._is_waiting, is_early=is_early or self._is_early, is_long=is_long)
 
-    def _follow_up(self, woken: frozenset[Source], done: Done | None, changes: list[Change], memory: HostMemory) -> int:
+    def _follow_up(self, woken: Woken, done: Done | None, changes: list[Change], memory: HostMemory) -> int:
         """Everything but to choose and kill; the microseconds of it that have a rest of their own."""
         if done is not None:
             self._tell_systemd()  # who is short is given less time for a sign of life
             self._settle(*done)
         if Source.MODULE in woken:
-            self._awake_until_usec = read_usec() + AWAKE_USEC
             self._parts.standby.take_events()
         self._take_changes(changes)
         if Source.SIGNALS in woken:
@@ -137,15 +138,17 @@ class Loop:
         look_usec = next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
         self._wake_at_usec = self._sleeper.plan(now_usec + look_usec, now_usec, is_waiting=self._is_waiting)
 
-    def _decide(self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change]) -> Done | None:
-        """Do what memory calls for. None: the host is calm.
+    def _decide(
+        self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change], fired: Order
+    ) -> Done | None:
+        """Do what memory calls for. None: the host is calm. `fired`: the first of this order was killed already.
 
         Adds to `changes` how the victim's end shows.
         """
         parts, policy, flight = self._parts, self._policy, self._state.flight
-        # What can be decided in advance comes first; `decide` then says the same, and why.
-        may_fire = kills_at_once(policy, self._state, raw, now_usec)
-        fired = parts.flights.fire(self._state.stuck, now_usec) if may_fire else ()
+        if raw == Level.KILL and not fired:  # who is the first may be certain again
+            self._trigger.cock(policy, self._state, memory, now_usec)
+            fired = self._trigger.pull(memory, now_usec)
         self._is_short, self._is_helpless = raw == Level.KILL and bool(policy.ladder.kill), False
         self._is_calm, self._is_warned = is_calm(self._state, raw), False
         if self._is_calm:
@@ -310,18 +313,14 @@ class Loop:
         self._glances_until_usec = min(self._due_usec, now_usec + GLANCES_USEC) if self._is_calm else 0
 
     def _leave_to_module(self, now_usec: int) -> None:
-        """Nobody looks at memory where the module does: on a calm host, and near the kill threshold if all is ready.
-
-        On a calm host except for a while after a word of it: who has just looked is quicker than who has to be woken.
-        """
+        """Nobody looks at memory where the module does: on a calm host, and near the kill threshold if all is ready."""
         standby = self._parts.standby
         is_near = self._sleeper.is_near and self._wake_at_usec < self._due_usec
         is_guarded = self._is_warned and is_near and standby.is_guarded
         if is_guarded and self._parts.flights.is_aimed(self._state.stuck, now_usec):
             self._wake_at_usec, self._due_usec = NEVER_USEC, min(self._due_usec, now_usec + GUARDED_USEC)
         elif self._is_left_to_module:
-            is_awake = now_usec < self._awake_until_usec
-            self._wake_at_usec = max(self._wake_at_usec, now_usec + AWAKE_LEAST_USEC) if is_awake else NEVER_USEC
+            self._wake_at_usec = NEVER_USEC
 
     @property
     def _follow_due_usec(self) -> int:

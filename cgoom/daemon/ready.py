@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cgoom.act.execute import Answer
 from cgoom.model import Candidate, CgroupRef, Workload
+from cgoom.observe.member import Member
 
 
 @dataclass(slots=True)
@@ -41,6 +42,16 @@ class Ready:
     def workload(self) -> Workload:
         """The next victim."""
         return self.order[0].workload
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Who is killed without a further thought at the kill threshold, until then. `kill_fd`: its open `cgroup.kill`."""
+
+    ready: Ready
+    member: Member
+    kill_fd: int | None
+    until_usec: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ class Sleeper:
         self._sources, self._importance = sources, importance
         self.is_near = False  # as of the last plan: the next look, if anybody can be killed at it
         self.spare_until_usec = 0  # as of the last look: until then a look is not too late
-        self._lain_usec, self._busy_until_usec = NEVER_USEC, 0
+        self._until_usec = self._lain_usec = NEVER_USEC
+        self._busy_until_usec, self._is_ordinary = 0, False  # the latter: as it lay down for a sleep that is not told
 
     def plan(self, wake_at_usec: int, now_usec: int, *, is_waiting: bool) -> int:
         """When to wake up for a look that is due then: earlier where it is far, an ordinary process may be late.
@@ -87,13 +88,17 @@ class Sleeper:
         else:
             self._importance.lower(is_patient=not (self.is_near or is_watched))
 
-    def sleep(self, until_usec: int) -> frozenset[Source]:
-        """Until then, or until something happens: what it was. Whoever wakes it, beyond that it was kept waiting."""
-        woken = self._sources.wait(until_usec - read_usec())
-        if self._importance.is_lowered:
-            due_usec = max(until_usec, self._lain_usec)
-            self._see(read_usec() - due_usec - (due_usec - self._lain_usec) // SLACK_PARTS)
-        return woken
+    def sleep(self, until_usec: int) -> list[Source]:
+        """Until then, or until something happens: what it was."""
+        self._until_usec, self._is_ordinary = until_usec, self._importance.is_lowered
+        return self._sources.wait(until_usec - read_usec())
+
+    def note_wake(self, now_usec: int) -> None:
+        """The last sleep was over at that time. Whoever ended it: beyond its own end it was kept waiting."""
+        if self._is_ordinary:
+            self._is_ordinary = False  # told once
+            due_usec = max(self._until_usec, self._lain_usec)
+            self._see(now_usec - due_usec - (due_usec - self._lain_usec) // SLACK_PARTS)
 
     def _see(self, late_usec: int) -> None:
         """How late an ordinary process was: whether the host is busy."""

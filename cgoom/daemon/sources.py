@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import Enum
 
 from cgoom.errors import CgoomError, KernelError, NotPermittedError
@@ -30,6 +30,10 @@ class Source(Enum):
     PRESSURE = "pressure"
     RELOAD = "reload"
     MODULE = "module"
+
+
+# Whoever woke us, each once.
+Woken = Collection[Source]
 
 
 class Sources:
@@ -67,19 +71,21 @@ class Sources:
         self._epoll.unregister(fd)
         del self._sources[fd]
 
-    def wait(self, timeout_usec: int) -> frozenset[Source]:
+    def wait(self, timeout_usec: int) -> list[Source]:
         """Sleep until something happens or the time is over; with half of NEVER_USEC or more it never is."""
         forever = timeout_usec >= NEVER_USEC // 2
         events = self._epoll.poll(None if forever else max(0, timeout_usec) / USEC_PER_SEC)
         # Whoever was stopped beyond the end of the wait is told of no event: Python does not ask again.
         events = events or self._epoll.poll(0)
+        woken = []  # no set: to find a member by its hash is a call for each question, between an event and a kill
         for fd, mask in events:
             # A PSI trigger reports EPOLLERR for ever once its file is gone: look no more.
-            if self._sources[fd] == Source.PRESSURE and mask & select.EPOLLERR and not mask & select.EPOLLPRI:
+            if mask & select.EPOLLERR and self._sources[fd] == Source.PRESSURE and not mask & select.EPOLLPRI:
                 self.remove(fd)
                 os.close(fd)
-                return frozenset({Source.PRESSURE})
-        return frozenset(self._sources[fd] for fd, _ in events)
+                return [Source.PRESSURE]
+            woken.append(self._sources[fd])
+        return woken
 
     def drain_signals(self) -> list[int]:
         """The numbers of the signals that arrived."""

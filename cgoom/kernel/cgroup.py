@@ -7,7 +7,7 @@ import os
 
 from cgoom.errors import ConflictError, HostError, KernelError, NotPermittedError
 from cgoom.frozen import Frozen
-from cgoom.kernel.fault import kernel_errors
+from cgoom.kernel.fault import kernel_errors, make_kernel_error
 from cgoom.kernel.text import make_format_error, parse_count, read_all, read_file
 
 TYPE_CHECKING = False
@@ -240,8 +240,10 @@ class Cgroup:
 
 def write_kill_fd(fd: int) -> None:
     """`Cgroup.write_kill` through a descriptor of `open_kill`. Raises GoneError, KernelError."""
-    with kernel_errors("cgroup.kill"):
+    try:
         os.write(fd, b"1")
+    except OSError as error:
+        raise make_kernel_error("cgroup.kill", error) from error
 
 
 def open_cgroup(parent: int | str, path: str = "") -> Cgroup:

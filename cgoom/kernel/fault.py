@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from cgoom.errors import GoneError, KernelError, NotPermittedError
+from cgoom.errors import CgoomError, GoneError, KernelError, NotPermittedError
 
 # A removed cgroup answers ENOENT to openat and ENODEV to a read of a file that was open; a dead process answers ESRCH.
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH})
@@ -27,11 +27,15 @@ class _KernelErrors:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if not isinstance(error, OSError):
-            return
-        message = f"{self._what}: {error.strerror or error}"
-        if error.errno in _GONE:
-            raise GoneError(message) from error
-        if error.errno in _REFUSED:
-            raise NotPermittedError(message, "run it as root, or below a cgroup that is delegated to you") from error
-        raise KernelError(message) from error
+        if isinstance(error, OSError):
+            raise make_kernel_error(self._what, error) from error
+
+
+def make_kernel_error(what: str, error: OSError) -> CgoomError:
+    """What `kernel_errors` raises, for what comes before a kill: a `try` is no call, a block of `with` is three."""
+    message = f"{what}: {error.strerror or error}"
+    if error.errno in _GONE:
+        return GoneError(message)
+    if error.errno in _REFUSED:
+        return NotPermittedError(message, "run it as root, or below a cgroup that is delegated to you")
+    return KernelError(message)

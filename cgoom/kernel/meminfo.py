@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cgoom.errors import FormatError
-from cgoom.kernel.fault import kernel_errors
+from cgoom.kernel.fault import kernel_errors, make_kernel_error
 from cgoom.kernel.text import make_format_error, parse_count
 from cgoom.model import HostMemory
 
@@ -27,8 +27,10 @@ class MemInfo:
 
     def read(self) -> HostMemory:
         """The host's memory now. Raises FormatError, KernelError."""
-        with kernel_errors(_PATH):
+        try:
             text = os.pread(self._fd, _SIZE, 0)
+        except OSError as error:
+            raise make_kernel_error(_PATH, error) from error
         return parse_meminfo(text)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cgoom.act.execute import Answer
 from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
 from cgoom.kernel.sched import Importance
@@ -173,7 +174,7 @@ def test_who_was_expected_is_announced_by_a_warning_and_forgotten_after_it(world
 
 def fire(world: World) -> list[str]:
     """The order that a host at the kill threshold is left with when the kill has been written; nothing: none was."""
-    return [each.workload.name for each in world.flights.fire(frozenset(), world.snapshot(Level.KILL).now_usec)]
+    return [each.workload.name for each in world.fire()]
 
 
 def test_who_is_expected_dies_before_it_is_decided_and_once(world: World) -> None:
@@ -208,6 +209,20 @@ def test_others_have_the_processor_when_its_launcher_was_told(world: World, monk
     assert told[1] == told[2] == world.deeds.verdicts  # before it is reaped, and after
 
 
+def test_who_could_not_be_killed_is_followed_by_a_choice_ahead_of_everybody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks: list[str] = []
+    monkeypatch.setattr(Importance, "lower", lambda _: ranks.append("ordinary"))
+    monkeypatch.setattr(Importance, "restore", lambda _: ranks.append("ahead"))
+    world.expect(world.add("a", 900))
+    assert fire(world) == ["a"]
+    monkeypatch.setattr(world.deeds, "kill", lambda *_: Answer(Outcome.FAILED))
+    world.expect(world.add("b", 1000))
+    assert fire(world)[0] == "b"
+    assert ranks == ["ordinary", "ahead"]
+
+
 def test_who_is_announced_dies_before_it_is_decided(world: World) -> None:
     world.add("a", 900, 2 << 20)
     world.add("b", 900, 1 << 20)
@@ -238,18 +253,17 @@ def test_it_is_aimed_where_a_kill_needs_nothing_more_than_the_threshold(world: W
 
 def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) -> None:
     victim, other, equal = world.add("a", 900), world.add("b", 100), world.add("c", 900)
-    snapshot = world.snapshot(Level.KILL)
     assert fire(world) == []
     world.expect(victim, equal)  # their sizes decide, and nobody has read them
     assert fire(world) == []
     world.expect(victim, other)
-    assert world.flights.fire(frozenset({victim.workload.ref}), snapshot.now_usec) == ()
+    assert world.fire(frozenset({victim.workload.ref})) == ()
     world.view.changes.note(900)
     assert fire(world) == []
     world.expect(victim, other)
     world.make_ready()
-    assert world.flights.fire(frozenset({other.workload.ref}), snapshot.now_usec) == ()  # made while it would die
-    assert world.flights.fire(frozenset(), snapshot.now_usec + SIZE_LIMIT_USEC) == ()
+    assert world.fire(frozenset({other.workload.ref})) == ()  # made while it would die
+    assert world.fire(late_usec=SIZE_LIMIT_USEC) == ()
     world.flights.forget_ready()
     assert fire(world) == world.deeds.killed == []
 

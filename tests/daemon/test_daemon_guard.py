@@ -103,6 +103,20 @@ def test_news_are_taken_ahead_of_everybody_where_the_word_of_the_module_comes_wi
     assert ranks == [bool(others)]
 
 
+@pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize("others", [NOBODY, frozenset({Source.MODULE})])
+def test_so_they_are_where_the_host_is_calm_and_left_to_the_module(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, others: frozenset[Source]
+) -> None:
+    """What it says may be that the threshold is reached."""
+    warned = Warned(parts, monkeypatch)
+    warned.standby.is_watched, warned.memory = True, AMPLE
+    warned.sleep(frozenset({Source.MODULE}))
+    ranks = note_drains(parts, monkeypatch)
+    warned.sleep(others | {Source.TREE})
+    assert ranks == [bool(others)]
+
+
 def end_a_victim(warned: Warned, victim: Workload) -> None:
     """It was asked to end."""
     warned.loop._state = State(Level.WARN, flight=Flight(victim, False, NOW_USEC + 1_000_000))

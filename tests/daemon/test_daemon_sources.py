@@ -21,7 +21,7 @@ def test_what_happened_while_it_was_stopped_is_told_at_once() -> None:
     if pid == 0:
         sources = Sources(reader)
         os.write(told, b"x")
-        os._exit(0 if sources.wait(TIMEOUT_USEC) == {Source.TREE} else 1)
+        os._exit(0 if sources.wait(TIMEOUT_USEC) == [Source.TREE] else 1)
     os.read(ready, 1)
     wait_until(lambda: read_state(pid) == "S", 1, "the wait")
     os.kill(pid, signal.SIGSTOP)

@@ -13,6 +13,7 @@ from cgoom.act.execute import Answer, Executor
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger
+from cgoom.daemon.trigger import Order, Trigger
 from cgoom.kernel.cgroup import Cgroup, open_cgroup
 from cgoom.kernel.sched import Importance
 from cgoom.model import CgroupRef, HostMemory, Level, Origin, Outcome, Policy, Snapshot, State, Workload
@@ -124,6 +125,12 @@ class World:
         self.flights = Flights(
             host, self.docket, cast(Executor, self.deeds), Importance(), self.ledger, Journal(self.null)
         )
+
+    def fire(self, stuck: frozenset[CgroupRef] = frozenset(), late_usec: int = 0) -> Order:
+        """Bring the host to the kill threshold, so much later: the order whose first was killed in advance, if any."""
+        trigger, short = Trigger(self.flights, self.view.changes), self.snapshot(Level.KILL)
+        trigger.cock(self.policy, State(Level.WARN, stuck=stuck), self.snapshot(Level.WARN).memory, short.now_usec)
+        return trigger.pull(short.memory, short.now_usec + late_usec)
 
     def close(self) -> None:
         """Give back what is open."""

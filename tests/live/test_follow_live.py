@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from cgoom.core.match import Scope
 from cgoom.daemon.docket import Docket, Surroundings
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.ledger import Ledger
+from cgoom.daemon.trigger import Trigger
 from cgoom.kernel.cgroup import open_cgroup
 from cgoom.kernel.identity import Identity, write_identity, write_priority
 from cgoom.kernel.sched import Importance
@@ -118,9 +120,15 @@ def test_a_priority_that_changes_while_they_are_followed_counts(host: Host, chan
     host.rate(changed, 900)
     now_usec = time.monotonic_ns() // 1000
     snapshot = Snapshot(now_usec, HostMemory(100 * GIB, SHORT[Level.WARN], 0, 0), GIB)
-    host.flights.make_ready(host.policy, State(level=Level.WARN), snapshot)
+    trigger, state = Trigger(host.flights, host.tree.changes), State(level=Level.WARN)
+    host.flights.make_ready(host.policy, state, snapshot)
+    trigger.cock(host.policy, state, snapshot.memory, now_usec)
     host.tree.drain()
-    fired = host.flights.fire(frozenset(), now_usec)
+    short = replace(snapshot.memory, available_bytes=SHORT[Level.KILL])
+    fired = trigger.pull(short, now_usec)
+    if not fired:
+        trigger.cock(host.policy, state, short, now_usec)
+        fired = trigger.pull(short, now_usec)
     if not fired:
         assert host.first(urgent=True) == changed
     assert host.deeds.killed in ([], [f"s/{changed}"])

@@ -1,0 +1,195 @@
+"""The kill that is decided in advance: when, and never at any other moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cgoom.daemon.loop as loop_module
+from cgoom.core.decide import kills_at_once
+from cgoom.core.detect import raw_level
+from cgoom.daemon.flight import Flights
+from cgoom.daemon.loop import Loop
+from cgoom.daemon.parts import Parts
+from cgoom.daemon.ready import Aim, Ready
+from cgoom.daemon.sleeper import Sleeper
+from cgoom.daemon.sources import Source
+from cgoom.daemon.trigger import Order, Trigger
+from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.sched import Importance
+from cgoom.model import (
+    Amount,
+    Candidate,
+    CgroupRef,
+    Flight,
+    HostMemory,
+    HostPolicy,
+    Ladder,
+    Level,
+    Policy,
+    Snapshot,
+    State,
+    Threshold,
+    Workload,
+)
+from cgoom.observe.changes import Changes
+from cgoom.observe.member import Member
+from tests.daemon.loop_world import AMPLE, GONE, LOW, Noted, set_clock
+
+ORDER = (Candidate(GONE),)
+NOW_USEC = 1_000_000
+
+
+class Aimed:
+    """Flights with somebody who is ready until then."""
+
+    def __init__(self, until_usec: int = NOW_USEC) -> None:
+        ready = Ready(ORDER, 0, True, 0, frozenset())
+        self.aimed: Aim | None = Aim(ready, cast(Member, None), None, until_usec)
+        self.asked: list[frozenset[CgroupRef]] = []
+        self.fired = 0
+
+    def aim(self, stuck: frozenset[CgroupRef]) -> Aim | None:
+        """That one."""
+        self.asked.append(stuck)
+        return self.aimed
+
+    def fire(self, aim: Aim, _now_usec: int) -> Order:
+        """Once more."""
+        assert aim is self.aimed
+        self.fired += 1
+        return ORDER
+
+
+class Range:
+    """A trigger, and what it hits."""
+
+    def __init__(self, policy: Policy | None = None, until_usec: int = NOW_USEC) -> None:
+        self.flights, self.changes, self.policy = Aimed(until_usec), Changes(), policy or Policy()
+        self.trigger = Trigger(cast(Flights, self.flights), self.changes)
+
+    def cock(self, state: State | None = None, memory: HostMemory = AMPLE) -> None:
+        """As at the end of a turn."""
+        self.trigger.cock(self.policy, state or State(), memory, 0)
+
+
+AMOUNTS = st.integers(0, 100).map(lambda pct: Amount(pct, True)) | st.integers(0, 1 << 12).map(
+    lambda size: Amount(size, False)
+)
+THRESHOLDS = st.builds(Threshold, AMOUNTS, AMOUNTS)
+BYTES = st.integers(0, 1 << 12)
+
+
+@given(st.builds(HostPolicy, THRESHOLDS, THRESHOLDS, THRESHOLDS), BYTES, BYTES, BYTES, BYTES, BYTES)
+def test_it_fires_at_the_kill_threshold_and_nowhere_else(
+    host: HostPolicy, total: int, swap_total: int, available: int, swap_free: int, before: int
+) -> None:
+    """Whatever memory was when it was cocked; without swap that is not short of either."""
+    ground = Range(Policy(host=host))
+    memory = HostMemory(total, min(available, total), swap_total, min(swap_free, swap_total))
+    ground.cock(memory=replace(memory, available_bytes=before, swap_free_bytes=0))
+    assert bool(ground.trigger.pull(memory, NOW_USEC)) == (raw_level(host, memory) == Level.KILL)
+    assert ground.flights.fired == (raw_level(host, memory) == Level.KILL)
+
+
+def test_it_fires_once() -> None:
+    ground = Range()
+    assert ground.trigger.pull(LOW, 0) == ()
+    ground.cock()
+    assert ground.trigger.pull(LOW, 0) == ORDER
+    assert ground.trigger.pull(LOW, 0) == ()
+    assert ground.flights.fired == 1
+
+
+def test_a_change_of_the_tree_or_of_the_host_or_too_long_a_time_makes_it_safe() -> None:
+    ground = Range()
+    ground.cock()
+    ground.changes.note(0)
+    assert ground.trigger.pull(LOW, 0) == ()
+    ground.cock()
+    assert ground.trigger.pull(replace(LOW, total_bytes=LOW.total_bytes * 2), 0) == ()
+    assert ground.trigger.pull(replace(LOW, swap_total_bytes=1), 0) == ()
+    assert ground.trigger.pull(LOW, NOW_USEC + 1) == ()
+    assert ground.trigger.pull(LOW, NOW_USEC) == ORDER
+
+
+@pytest.mark.parametrize(
+    ("state", "ladder"),
+    [
+        (State(flight=Flight(GONE, True, 1 << 60)), None),
+        (State(held=True), None),
+        (State(Level.KILL, settled_usec=0), None),
+        (State(), Ladder(kill=())),
+    ],
+    ids=["flight", "held", "cooldown", "nobody"],
+)
+def test_it_is_cocked_only_where_the_decision_can_be_no_other(state: State, ladder: Ladder | None) -> None:
+    ground = Range(Policy() if ladder is None else Policy(ladder=ladder))
+    ground.cock()
+    ground.cock(state)
+    assert not kills_at_once(ground.policy, state, Level.KILL, 0)
+    assert ground.trigger.pull(LOW, 0) == ()
+    assert ground.flights.asked == ([] if ladder else [frozenset()])
+
+
+def test_who_is_stuck_is_told_and_nobody_is_aimed_at_without_one() -> None:
+    ground = Range()
+    stuck = frozenset({GONE.ref})
+    ground.flights.aimed = None
+    ground.cock(State(stuck=stuck))
+    assert ground.flights.asked == [stuck]
+    assert ground.trigger.pull(LOW, 0) == ()
+
+
+def test_between_the_level_and_the_kill_nothing_is_asked(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the rank nor the level with all its words, nor how late it is."""
+    memory, asked, fired_usec, decided_usec = [AMPLE], list[str](), list[object](), list[int]()
+
+    def read(_: MemInfo) -> HostMemory:
+        asked.append("read")
+        return memory[0]
+
+    monkeypatch.setattr(type(parts.meminfo), "read", read)
+    parts.standby = order = Noted()
+    order.first, order.generation = (victim,), parts.tree.changes.generation
+    loop = Loop(parts, Policy())
+    loop.step([Source.TREE])
+
+    def note(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def noting(*args: object, **kwargs: object) -> object:
+            asked.append(name)
+            if name == "fire":
+                fired_usec.append(args[2])
+            if name == "decide":
+                decided_usec.append(cast(Snapshot, args[2]).now_usec)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noting)
+
+    for owner, name in (
+        (loop_module, "raw_level"),
+        (loop_module, "decide"),
+        (Importance, "lower"),
+        (type(parts.importance), "restore"),
+        (Sleeper, "note_wake"),
+        (Flights, "fire"),
+    ):
+        note(owner, name)
+    asked.clear()
+    times = iter(range(1 << 20))
+    set_clock(monkeypatch, lambda: next(times))
+    memory[0] = LOW
+    loop.step([])
+    assert asked[:2] == ["read", "fire"]
+    assert "restore" not in asked[: asked.index("decide")]
+    assert loop._state.flight is not None
+    assert loop._state.flight.workload == victim
+    assert (fired_usec, decided_usec) == ([1], [1]), "the record of both counts from the look"
