@@ -43,11 +43,11 @@ struct level_policy look_policy = {
  */
 #define KICK_JIFFIES (HZ / 50)
 /* Between two looks just before a threshold, for hours at worst: REST_TIMES what the last one took,
- * within these bounds. Chosen: a ninth of a processor, no more often than is of use, and no longer
- * apart than the daemon's own looks, however long one was interrupted. Measured: 0.1 ms for a look
- * in an emulated guest.
+ * within these bounds. Chosen: a quarter of a processor at most, as the daemon's own looks, no more
+ * often than is of use, and no longer apart than those, however long one was interrupted. Measured:
+ * 0.1 ms for a look in an emulated guest.
  */
-#define REST_TIMES 8
+#define REST_TIMES 3
 #define LEAST_NS (250ULL * NSEC_PER_USEC)
 #define MOST_NS (1000ULL * NSEC_PER_USEC)
 /* From the last change of level to its line in the log, whose stamp is that much younger; chosen: a
