@@ -11,12 +11,12 @@ from cgoom.daemon.flight import Flights
 from cgoom.daemon.loop import GUARDED_USEC, Loop
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
-from cgoom.daemon.sleeper import SLICE_USEC
+from cgoom.daemon.sleeper import LATE_USEC, SLICE_USEC
 from cgoom.daemon.sources import NEVER_USEC, Source
 from cgoom.model import Flight, Ladder, Level, Policy, State, Workload
 from cgoom.observe.tree import Change, Tree
 from tests.daemon.loop_world import AMPLE, CLOSE, Rank, Short, set_clock
-from tests.daemon.test_daemon_glance import NOBODY, NOW_USEC, Timed
+from tests.daemon.test_daemon_glance import NOBODY, NOW_USEC, Calm, Timed
 
 LEAST_USEC = 1_000
 POLICY = Policy(ladder=Ladder(warn=()))
@@ -115,6 +115,22 @@ def test_so_they_are_where_the_host_is_calm_and_left_to_the_module(
     ranks = note_drains(parts, monkeypatch)
     warned.sleep(others | {Source.TREE})
     assert ranks == [bool(others)]
+
+
+@pytest.mark.usefixtures("victim")
+@pytest.mark.parametrize("late_usec", [LATE_USEC, LATE_USEC + 1])
+def test_news_that_end_a_sleep_late_are_taken_ahead_of_everybody(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, late_usec: int
+) -> None:
+    """The host is busy: whoever is ordinary then is late for the look, too."""
+    calm = Calm(parts, monkeypatch)
+    calm.memory = CLOSE
+    calm.is_glance(0)
+    calm.loop._sleeper.spare_until_usec = NEVER_USEC
+    calm.oversleep(late_usec, frozenset({Source.TREE}))
+    ranks = note_drains(parts, monkeypatch)
+    calm.is_glance(0, frozenset({Source.TREE}))
+    assert ranks == [late_usec > LATE_USEC]
 
 
 def end_a_victim(warned: Warned, victim: Workload) -> None:

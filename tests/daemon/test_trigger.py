@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cgoom.daemon.loop as loop_module
-from cgoom.core.decide import kills_at_once
+from cgoom.core.decide import decide, kills_at_once
 from cgoom.core.detect import raw_level
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.loop import Loop
@@ -25,6 +25,7 @@ from cgoom.model import (
     Amount,
     Candidate,
     CgroupRef,
+    Decision,
     Flight,
     HostMemory,
     HostPolicy,
@@ -39,6 +40,7 @@ from cgoom.model import (
 from cgoom.observe.changes import Changes
 from cgoom.observe.member import Member
 from tests.daemon.loop_world import AMPLE, GONE, LOW, Noted, set_clock
+from tests.daemon.world import Deeds
 
 ORDER = (Candidate(GONE),)
 NOW_USEC = 1_000_000
@@ -193,3 +195,26 @@ def test_between_the_level_and_the_kill_nothing_is_asked(
     assert loop._state.flight is not None
     assert loop._state.flight.workload == victim
     assert (fired_usec, decided_usec) == ([1], [1]), "the record of both counts from the look"
+
+
+def test_a_change_among_others_is_no_reason_to_decide_first(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is the first is for certain the same."""
+    memory = [AMPLE]
+    monkeypatch.setattr(type(parts.meminfo), "read", lambda _: memory[0])
+    parts.standby = order = Noted()
+    order.first, order.generation = (victim,), parts.tree.changes.generation
+    loop = Loop(parts, Policy())
+    loop.step([Source.TREE])
+    parts.tree.changes.note(0)
+    killed, before = cast(Deeds, parts.flights._executor).killed, list[list[str]]()
+
+    def note(policy: Policy, state: State, snapshot: Snapshot) -> Decision:
+        before.append(list(killed))
+        return decide(policy, state, snapshot)
+
+    monkeypatch.setattr(loop_module, "decide", note)
+    memory[0] = LOW
+    loop.step([])
+    assert before[0] == killed == [victim.ref.path]
