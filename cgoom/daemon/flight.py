@@ -94,11 +94,11 @@ class Flights:
         if ready is None or ready.stuck != stuck or not self._stands(ready, ready.workload.priority):
             return None
         member, held = self._host.tree.find(ready.workload.ref), self._held.get(ready.workload.ref)
-        if member is None or not self._ledger.has_ready(ready.workload):
+        if member is None or held is None or not self._ledger.has_ready(ready.workload):
             return None
         # Sizes may have decided, which may have been as old as that when it was made.
         lasts_usec = SIZE_LIMIT_USEC - SIZE_AGE_USEC if ready.is_announced else NEVER_USEC
-        return Aim(ready, member, held.kill_fd if held is not None else None, ready.made_usec + lasts_usec)
+        return Aim(ready, member, held.kill_fd, ready.made_usec + lasts_usec)
 
     def fire(self, aim: Aim, now_usec: int) -> tuple[Candidate, ...]:
         """Kill who is aimed at; the order that it was the first of.

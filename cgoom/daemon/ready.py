@@ -50,7 +50,7 @@ class Aim:
 
     ready: Ready
     member: Member
-    kill_fd: int | None
+    kill_fd: int
     until_usec: int
 
 

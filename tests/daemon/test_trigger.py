@@ -19,7 +19,6 @@ from cgoom.daemon.ready import Aim, Ready
 from cgoom.daemon.sleeper import Sleeper
 from cgoom.daemon.sources import Source
 from cgoom.daemon.trigger import Order, Trigger
-from cgoom.kernel.meminfo import MemInfo
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Amount,
@@ -39,7 +38,7 @@ from cgoom.model import (
 )
 from cgoom.observe.changes import Changes
 from cgoom.observe.member import Member
-from tests.daemon.loop_world import AMPLE, GONE, LOW, Noted, set_clock
+from tests.daemon.loop_world import AMPLE, GONE, LOW, Noted, Short, set_clock
 from tests.daemon.world import Deeds
 
 ORDER = (Candidate(GONE),)
@@ -47,11 +46,11 @@ NOW_USEC = 1_000_000
 
 
 class Aimed:
-    """Flights with somebody who is ready until then."""
+    """Flights with somebody who is ready until NOW_USEC."""
 
-    def __init__(self, until_usec: int = NOW_USEC) -> None:
+    def __init__(self) -> None:
         ready = Ready(ORDER, 0, True, 0, frozenset())
-        self.aimed: Aim | None = Aim(ready, cast(Member, None), None, until_usec)
+        self.aimed: Aim | None = Aim(ready, cast(Member, None), -1, NOW_USEC)
         self.asked: list[frozenset[CgroupRef]] = []
         self.fired = 0
 
@@ -70,8 +69,8 @@ class Aimed:
 class Range:
     """A trigger, and what it hits."""
 
-    def __init__(self, policy: Policy | None = None, until_usec: int = NOW_USEC) -> None:
-        self.flights, self.changes, self.policy = Aimed(until_usec), Changes(), policy or Policy()
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.flights, self.changes, self.policy = Aimed(), Changes(), policy or Policy()
         self.trigger = Trigger(cast(Flights, self.flights), self.changes)
 
     def cock(self, state: State | None = None, memory: HostMemory = AMPLE) -> None:
@@ -147,21 +146,23 @@ def test_who_is_stuck_is_told_and_nobody_is_aimed_at_without_one() -> None:
     assert ground.trigger.pull(LOW, 0) == ()
 
 
-def test_between_the_level_and_the_kill_nothing_is_asked(
-    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither the rank nor the level with all its words, nor how late it is."""
-    memory, asked, fired_usec, decided_usec = [AMPLE], list[str](), list[object](), list[int]()
-
-    def read(_: MemInfo) -> HostMemory:
-        asked.append("read")
-        return memory[0]
-
-    monkeypatch.setattr(type(parts.meminfo), "read", read)
+def make_aimed(parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch) -> Loop:
+    """A loop that is ready for this one, on a host that was calm until now and is short at the next look."""
+    monkeypatch.setattr(Short, "read", lambda _: AMPLE)
     parts.standby = order = Noted()
     order.first, order.generation = (victim,), parts.tree.changes.generation
     loop = Loop(parts, Policy())
     loop.step([Source.TREE])
+    monkeypatch.setattr(Short, "read", lambda _: LOW)
+    return loop
+
+
+def test_between_the_level_and_the_kill_nothing_is_asked(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the rank nor the level with all its words, nor how late it is."""
+    loop = make_aimed(parts, victim, monkeypatch)
+    asked, fired_usec, decided_usec = list[str](), list[object](), list[int]()
 
     def note(owner: object, name: str) -> None:
         real = getattr(owner, name)
@@ -177,6 +178,7 @@ def test_between_the_level_and_the_kill_nothing_is_asked(
         monkeypatch.setattr(owner, name, noting)
 
     for owner, name in (
+        (Short, "read"),
         (loop_module, "raw_level"),
         (loop_module, "decide"),
         (Importance, "lower"),
@@ -185,10 +187,8 @@ def test_between_the_level_and_the_kill_nothing_is_asked(
         (Flights, "fire"),
     ):
         note(owner, name)
-    asked.clear()
     times = iter(range(1 << 20))
     set_clock(monkeypatch, lambda: next(times))
-    memory[0] = LOW
     loop.step([])
     assert asked[:2] == ["read", "fire"]
     assert "restore" not in asked[: asked.index("decide")]
@@ -201,12 +201,7 @@ def test_a_change_among_others_is_no_reason_to_decide_first(
     parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is the first is for certain the same."""
-    memory = [AMPLE]
-    monkeypatch.setattr(type(parts.meminfo), "read", lambda _: memory[0])
-    parts.standby = order = Noted()
-    order.first, order.generation = (victim,), parts.tree.changes.generation
-    loop = Loop(parts, Policy())
-    loop.step([Source.TREE])
+    loop = make_aimed(parts, victim, monkeypatch)
     parts.tree.changes.note(0)
     killed, before = cast(Deeds, parts.flights._executor).killed, list[list[str]]()
 
@@ -215,6 +210,5 @@ def test_a_change_among_others_is_no_reason_to_decide_first(
         return decide(policy, state, snapshot)
 
     monkeypatch.setattr(loop_module, "decide", note)
-    memory[0] = LOW
     loop.step([])
     assert before[0] == killed == [victim.ref.path]
