@@ -101,14 +101,13 @@ class Flights:
         return Aim(ready, member, held.kill_fd, ready.made_usec + lasts_usec)
 
     def fire(self, aim: Aim, now_usec: int) -> tuple[Candidate, ...]:
-        """Kill who is aimed at; the order that it was the first of.
-
-        One store and one write. Then it is to be decided, from that order, and `execute` does what is left to do.
-        """
+        """Kill who is aimed at, by one store and one write; the order to decide from, for `execute` to do the rest."""
         ready, member = aim.ready, aim.member
-        if not self._ledger.open_ready(ready.workload, now_usec):
+        if (slot := self._ledger.stage_ready()) is None:
             return ()
-        self._fired = self._write_kill(member, aim.kill_fd, was_open=False, was_ready=True)
+        answer = self._executor.kill(member.cgroup, aim.kill_fd)
+        self._ledger.note_staged(slot, now_usec)
+        self._fired = self._note_kill(answer, member, was_open=False, was_ready=True)
         if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
             self._executor.announce(member.cgroup)
         self._ready = None
@@ -239,11 +238,12 @@ class Flights:
             ledger.open_entry(record, snapshot.now_usec)
             self._executor.announce(member.cgroup)
         held = self._held.get(ref)
-        return self._write_kill(member, held.kill_fd if held is not None else None, was_open, was_ready)
+        answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
+        return self._note_kill(answer, member, was_open, was_ready)
 
-    def _write_kill(self, member: Member, kill_fd: int | None, was_open: bool, was_ready: bool) -> Shot:
-        """The act. That it was done stands in the stage before anything else happens: the next daemon has to know."""
-        answer, ref = self._executor.kill(member.cgroup, kill_fd), member.workload.ref
+    def _note_kill(self, answer: Answer, member: Member, was_open: bool, was_ready: bool) -> Shot:
+        """That it was done stands in the stage before anything else happens: the next daemon has to know."""
+        ref = member.workload.ref
         if answer.outcome == Outcome.DONE:
             self._ledger.add_kill(ref, read_usec(), answer.note)
             self._importance.lower()

@@ -116,13 +116,20 @@ class Ledger:
         return self._ready is not None and self._ready.victim == victim and self._stage.is_ready
 
     def open_ready(self, victim: Workload, begun_usec: int) -> bool:
-        """Stage the decision that was made ready for this victim, by one store; False: there is none."""
-        record, self._ready = self._ready, None
-        slot = self._stage.commit_ready() if record is not None and record.victim == victim else None
-        if record is None or slot is None:
-            return False
-        self._open[victim.ref] = Entry(record, slot, begun_usec, was_ready=True)
-        return True
+        """Stage and open the decision that was made ready for this victim; False: there is none."""
+        slot = self.stage_ready() if self.has_ready(victim) else None
+        if slot is not None:
+            self.note_staged(slot, begun_usec)
+        return slot is not None
+
+    def stage_ready(self) -> int | None:
+        """Stage the decision that was made ready, by one store: its slot, for `note_staged`. None: there is none."""
+        return self._stage.commit_ready()
+
+    def note_staged(self, slot: int, begun_usec: int) -> None:
+        """What `stage_ready` staged is open from now on: what the act need not wait for."""
+        if self._ready is not None:
+            self._open[self._ready.victim.ref] = Entry(self._ready, slot, begun_usec, was_ready=True)
 
     def find(self, ref: CgroupRef) -> Record | None:
         """The open record of this victim."""

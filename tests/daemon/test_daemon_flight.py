@@ -91,6 +91,14 @@ def test_a_kill_that_nothing_announced_is_staged_all_the_same(world: World) -> N
     assert world.deeds.verdicts["a"].startswith("killed by cgoom: ")
 
 
+def test_a_kill_is_not_staged_as_another_one_that_is_ready(world: World) -> None:
+    world.add("a", 900)
+    other = world.add("b", 100)
+    world.make_ready()
+    kill(world, other)
+    assert (world.deeds.killed, leftovers(world)) == (["b"], ["b"])
+
+
 def test_the_verdict_stays_when_the_next_one_is_made_ready(world: World) -> None:
     victim = world.add("a", 900)
     world.add("b", 100)
