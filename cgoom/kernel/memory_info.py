@@ -5,12 +5,11 @@ The module may come and go under us; that is an event, too, so that nothing here
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cgoom.errors import CgoomError, FormatError, GoneError
+from cgoom.errors import FormatError, GoneError
 from cgoom.kernel.netlink import (
     CONTROL_FAMILY,
     CONTROL_GROUP,
@@ -230,21 +229,6 @@ class Module:
         if self._family is None or message.type != self._family.family_id:
             return None  # from before the module went, or the answer to something given up
         return parse_event(message)
-
-
-def was_armed_kill(cgroup_id: int) -> bool:
-    """Whether the module made this cgroup die, as far as it remembers; anybody may ask. Without it: no."""
-    # To ask for a family that is not there would make the kernel look for its module.
-    if not os.path.exists(LEVEL_PATH):
-        return False
-    try:
-        module = Module()
-        try:
-            return any(kill.cgroup_id == cgroup_id for kill in module.read_stats().kills)
-        finally:
-            module.close()
-    except CgoomError:
-        return False
 
 
 def parse_event(message: Message) -> Event | None:

@@ -138,11 +138,26 @@ def _explain_kill(placed: Placed) -> str:
         return ""  # another cgoom was installed while CMD ran, and its parts do not fit ours
 
 
-def _read_killer(placed: Placed) -> str:
+def _was_armed_kill(cgroup_id: int) -> bool:
+    """Whether the module made this cgroup die, as far as it remembers; anybody may ask. Without it: no."""
     # Only a launch that was killed pays for it.
-    from cgoom.kernel.memory_info import was_armed_kill  # noqa: PLC0415
+    from cgoom.kernel.memory_info import LEVEL_PATH, Module  # noqa: PLC0415
 
-    if was_armed_kill(placed.cgroup.ref.cgroup_id):
+    # To ask for a family that is not there would make the kernel look for its module.
+    if not os.path.exists(LEVEL_PATH):
+        return False
+    try:
+        module = Module()
+        try:
+            return any(kill.cgroup_id == cgroup_id for kill in module.read_stats().kills)
+        finally:
+            module.close()
+    except CgoomError:
+        return False
+
+
+def _read_killer(placed: Placed) -> str:
+    if _was_armed_kill(placed.cgroup.ref.cgroup_id):
         return ARMED_KILL
     try:
         events = placed.cgroup.read_memory_events(local=True)
