@@ -15,7 +15,7 @@ from cgoom.daemon.parts import Parts
 from cgoom.daemon.reload import Reloads
 from cgoom.daemon.sleeper import FAR_USEC, SLICE_USEC, Sleeper
 from cgoom.daemon.sources import NEVER_USEC, Source, Woken
-from cgoom.daemon.trigger import Order, Trigger
+from cgoom.daemon.trigger import Look, Trigger
 from cgoom.kernel.clock import read_usec
 from cgoom.model import Action, CgroupRef, Decision, Flight, HostMemory, Level, Outcome, Policy, Record, Snapshot, State
 from cgoom.observe.tree import Change
@@ -45,7 +45,7 @@ class Loop:
         self._follower = Follower(parts.tree, parts.meminfo, parts.standby, parts.ledger, parts.journal, parts.root_fd)
         self._reloads = Reloads(parts.policy_path, parts.sources, parts.journal, parts.notifier)
         self._sleeper = Sleeper(parts.sources, parts.importance)
-        self._trigger = Trigger(parts.flights, parts.tree.changes)
+        self._trigger = Trigger(parts.flights, parts.tree.changes, parts.module)
         self._wake_at_usec = self._glances_until_usec = 0
         self._due_usec = 0  # when there is something else to do than to look
         self._is_calm = self._is_warned = self.ending = False
@@ -77,10 +77,14 @@ class Loop:
         All else is ordinary, above all what is left after a kill: it takes as long as there are workloads or processes.
         """
         begun_usec = read_usec()
-        is_told = Source.TREE in woken
-        changes = self._drain(woken) if is_told or begun_usec >= self._follower.rescan_due_usec else []
-        memory, now_usec = self._parts.meminfo.read(), read_usec()
-        fired = self._trigger.pull(memory, now_usec)
+        changes: list[Change] = []
+        look = self._trigger.hear(woken, begun_usec)
+        if look is None:
+            if Source.TREE in woken or begun_usec >= self._follower.rescan_due_usec:
+                changes = self._drain(woken)
+            memory, now_usec = self._parts.meminfo.read(), read_usec()
+            look = Look(memory, now_usec, self._trigger.pull(memory, now_usec))
+        memory, now_usec, fired = look
         self._sleeper.note_wake(begun_usec)
         raw = raw_level(self._policy.host, memory)
         late_usec = 0 if raw == Level.KILL else spare_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
@@ -93,7 +97,7 @@ class Loop:
             may_be_late = raw == Level.OK or self._sleeper.has_spare()
             if not fired and not may_be_late and not is_waiting(self._policy, self._state, now_usec):
                 self._parts.importance.restore()
-            done = self._decide(memory, raw, now_usec, changes, fired)
+            done = self._decide(look, raw, changes)
             self._take_rank(is_early=self._has_landed(done), is_long=bool(changes))
             begun_usec += self._follow_up(woken, done, changes, memory)
             self._trigger.cock(self._policy, self._state, memory, now_usec)
@@ -138,13 +142,9 @@ class Loop:
         look_usec = next_sample_usec(self._policy.host, memory, self._parts.fill_bytes_per_sec)
         self._wake_at_usec = self._sleeper.plan(now_usec + look_usec, now_usec, is_waiting=self._is_waiting)
 
-    def _decide(
-        self, memory: HostMemory, raw: Level, now_usec: int, changes: list[Change], fired: Order
-    ) -> Done | None:
-        """Do what memory calls for. None: the host is calm. `fired`: the first of this order was killed already.
-
-        Adds to `changes` how the victim's end shows.
-        """
+    def _decide(self, look: Look, raw: Level, changes: list[Change]) -> Done | None:
+        """Do what memory calls for. None: the host is calm. Adds to `changes` how the victim's end shows."""
+        memory, now_usec, fired = look
         parts, policy, flight = self._parts, self._policy, self._state.flight
         if raw == Level.KILL and not fired:  # who is the first may be certain again
             self._trigger.cock(policy, self._state, memory, now_usec)

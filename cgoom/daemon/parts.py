@@ -12,6 +12,7 @@ from cgoom.daemon.notify import Notifier
 from cgoom.daemon.sources import Sources
 from cgoom.daemon.standby import Standby, Unprepared
 from cgoom.kernel.meminfo import MemInfo
+from cgoom.kernel.memory_info import Module
 from cgoom.kernel.sched import Importance
 from cgoom.model import Policy
 from cgoom.observe.tree import Tree
@@ -25,6 +26,7 @@ class Parts:
     tree: Tree
     sources: Sources
     meminfo: MemInfo
+    module: Module | None
     docket: Docket
     flights: Flights
     importance: Importance

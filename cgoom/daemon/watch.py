@@ -1,6 +1,7 @@
 """The kernel module as the daemon knows it: it sees the level for us, and does what it must when we are late.
 
-Its events are wake-ups and nothing more: whoever acts looks at the host again. It may come and go at any time.
+Its events are wake-ups here and nothing more (`Trigger` takes what the next of them saw for a look at the host). It
+may come and go at any time.
 """
 
 from __future__ import annotations

@@ -47,6 +47,13 @@ GET_STATS, SET_THRESHOLDS, ARM, DISARM, LEVEL, OOM, ARMED_KILL, NEAR = range(1, 
 # fmt: on
 # enum memory_info_threshold_attr
 T_MEM_PPM, T_MEM_KIB, T_SWAP_PPM, T_SWAP_KIB = range(2, 6)
+# An event as the module writes it where 64 bits need no padding: type, command, then the header of each attribute of
+# STATS and its value. Measured in an emulated guest: to take it apart attribute by attribute takes 0.5 - 0.7 ms there.
+_EVENT = struct.Struct("=4xH10xB3x" + "4sQ" * 5 + "4sI" * 2 + "4sQ" * 2)
+_EVENT_HEADERS = tuple(
+    struct.pack("=HH", size, number)
+    for number, size in zip(range(A_TOTAL_KIB, A_WARN), (12,) * 5 + (8,) * 2 + (12,) * 2, strict=True)
+)
 _BYTES_PER_KIB = 1024
 _PPM_PER_PCT = 10_000
 
@@ -196,6 +203,21 @@ class Module:
             self._find()  # that the module came or went may be among what is lost
             events.append(Lost())
         return events
+
+    def read_look(self) -> tuple[HostMemory, int] | None:
+        """What the module saw at the change of level that is the next event, and when (CLOCK_MONOTONIC, microseconds).
+
+        The event is left to `drain`. None: there is no such event, or it is written in another way.
+        """
+        found = self._socket.peek(_EVENT.size) if self._family is not None else None
+        if found is None or self._family is None:
+            return None
+        kind, command, *words = _EVENT.unpack_from(found)
+        if kind != self._family.family_id or command != LEVEL or tuple(words[::2]) != _EVENT_HEADERS:
+            return None
+        total, available, _, swap_total, swap_free, _, _, _, time_ns = words[1::2]
+        kib = _BYTES_PER_KIB
+        return HostMemory(total * kib, available * kib, swap_total * kib, swap_free * kib), time_ns // 1000
 
     def _request(self, command: int, body: bytes, ack: bool) -> Attributes:
         if self._family is None:

@@ -299,6 +299,18 @@ class Socket:
         kept, self._kept = self._kept, []
         return kept
 
+    def peek(self, size: int) -> bytearray | None:
+        """The event that `drain` takes next, at least `size` bytes of it; None: there is no such event.
+
+        It stands there until anything else is asked for.
+        """
+        try:
+            found, (port, _groups) = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_PEEK)
+        except OSError as error:
+            self._lossy = self._lossy or not isinstance(error, BlockingIOError)  # the kernel tells it once
+            return None
+        return self._buffer if port == 0 and found >= size and not self._kept else None
+
     def take_lossy(self) -> bool:
         """Whether events were lost since the last call."""
         lossy, self._lossy = self._lossy, False

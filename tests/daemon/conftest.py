@@ -42,6 +42,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         tree=tree,
         sources=Sources(tree.fd),
         meminfo=Short(),
+        module=None,
         docket=docket,
         flights=Flights(host, docket, cast(Executor, Deeds()), rank, ledger, journal),
         importance=rank,

@@ -17,8 +17,10 @@ from cgoom.daemon.loop import Loop
 from cgoom.daemon.parts import Parts
 from cgoom.daemon.ready import Aim, Ready
 from cgoom.daemon.sleeper import Sleeper
-from cgoom.daemon.sources import Source
-from cgoom.daemon.trigger import Order, Trigger
+from cgoom.daemon.sources import Source, Woken
+from cgoom.daemon.trigger import FRESH_USEC, Look, Order, Trigger
+from cgoom.kernel.clock import read_usec
+from cgoom.kernel.memory_info import Module
 from cgoom.kernel.sched import Importance
 from cgoom.model import (
     Amount,
@@ -52,18 +54,30 @@ class Aimed:
         ready = Ready(ORDER, 0, True, 0, frozenset())
         self.aimed: Aim | None = Aim(ready, cast(Member, None), -1, NOW_USEC)
         self.asked: list[frozenset[CgroupRef]] = []
-        self.fired = 0
+        self.fired = self.fired_usec = 0
 
     def aim(self, stuck: frozenset[CgroupRef]) -> Aim | None:
         """That one."""
         self.asked.append(stuck)
         return self.aimed
 
-    def fire(self, aim: Aim, _now_usec: int) -> Order:
+    def fire(self, aim: Aim, now_usec: int) -> Order:
         """Once more."""
         assert aim is self.aimed
+        self.fired_usec = now_usec
         self.fired += 1
         return ORDER
+
+
+class Seer(Module):
+    """A module that saw this."""
+
+    def __init__(self) -> None:
+        self.saw: tuple[HostMemory, int] | None = None
+
+    def read_look(self) -> tuple[HostMemory, int] | None:
+        """That."""
+        return self.saw
 
 
 class Range:
@@ -71,7 +85,8 @@ class Range:
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.flights, self.changes, self.policy = Aimed(), Changes(), policy or Policy()
-        self.trigger = Trigger(cast(Flights, self.flights), self.changes)
+        self.seer = Seer()
+        self.trigger = Trigger(cast(Flights, self.flights), self.changes, self.seer)
 
     def cock(self, state: State | None = None, memory: HostMemory = AMPLE) -> None:
         """As at the end of a turn."""
@@ -146,6 +161,47 @@ def test_who_is_stuck_is_told_and_nobody_is_aimed_at_without_one() -> None:
     assert ground.trigger.pull(LOW, 0) == ()
 
 
+def test_what_the_module_saw_is_a_look_at_the_host() -> None:
+    ground = Range()
+    ground.cock()
+    ground.seer.saw = (LOW, 7)
+    assert ground.trigger.hear([Source.MODULE], 7 + FRESH_USEC) == Look(LOW, 7, ORDER)
+    assert ground.trigger.hear([Source.MODULE], 7 + FRESH_USEC) is None, "nobody is aimed at any more"
+    assert (ground.flights.fired, ground.flights.fired_usec) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("woken", "saw", "now_usec"),
+    [
+        ([Source.MODULE], (AMPLE, 7), 7),
+        ([Source.MODULE], None, 7),
+        ([Source.MODULE], (LOW, 7), 8 + FRESH_USEC),
+        ([Source.MODULE], (LOW, 4), 7),
+        ([], (LOW, 7), 7),
+        ([Source.TREE], (LOW, 7), 7),
+        ([Source.TREE, Source.MODULE], (LOW, 7), 7),
+        ([Source.MODULE, Source.TREE], (LOW, 7), 7),
+    ],
+    ids=["not short", "nothing", "late", "before our own", "not woken", "tree", "tree first", "tree, too"],
+)
+def test_whatever_else_the_module_has_to_say_we_look_ourselves(
+    woken: Woken, saw: tuple[HostMemory, int] | None, now_usec: int
+) -> None:
+    ground = Range()
+    ground.cock()
+    assert ground.trigger.pull(AMPLE, 5) == ()
+    ground.seer.saw = saw
+    assert ground.trigger.hear(woken, now_usec) is None
+    assert ground.trigger.pull(LOW, now_usec) == ORDER, "it is still cocked"
+
+
+def test_without_a_module_nobody_looks_for_us() -> None:
+    ground = Range()
+    ground.trigger = Trigger(cast(Flights, ground.flights), ground.changes, None)
+    ground.cock()
+    assert ground.trigger.hear([Source.MODULE], 0) is None
+
+
 def make_aimed(parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch) -> Loop:
     """A loop that is ready for this one, on a host that was calm until now and is short at the next look."""
     monkeypatch.setattr(Short, "read", lambda _: AMPLE)
@@ -195,6 +251,26 @@ def test_between_the_level_and_the_kill_nothing_is_asked(
     assert loop._state.flight is not None
     assert loop._state.flight.workload == victim
     assert (fired_usec, decided_usec) == ([1], [1]), "the record of both counts from the look"
+
+
+def test_between_the_word_of_the_module_and_the_kill_memory_is_not_read(
+    parts: Parts, victim: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decided from what the module saw, as of then, and our own look may show that the host has recovered."""
+    parts.module = seer = Seer()
+    loop = make_aimed(parts, victim, monkeypatch)
+    monkeypatch.setattr(Short, "read", lambda _: pytest.fail("read"))
+    begun_usec = read_usec()
+    seer.saw = (LOW, begun_usec)
+    loop.step([Source.MODULE])
+    record = parts.ledger.find(victim.ref)
+    assert cast(Deeds, parts.flights._executor).killed == [victim.ref.path]
+    assert record is not None
+    assert record.memory == LOW
+    assert loop._state.flight is not None
+    monkeypatch.setattr(Short, "read", lambda _: AMPLE)
+    loop.step([])
+    assert cast(Deeds, parts.flights._executor).killed == [victim.ref.path]
 
 
 def test_a_change_among_others_is_no_reason_to_decide_first(

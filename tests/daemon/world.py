@@ -128,7 +128,7 @@ class World:
 
     def fire(self, stuck: frozenset[CgroupRef] = frozenset(), late_usec: int = 0) -> Order:
         """Bring the host to the kill threshold, so much later: the order whose first was killed in advance, if any."""
-        trigger, short = Trigger(self.flights, self.view.changes), self.snapshot(Level.KILL)
+        trigger, short = Trigger(self.flights, self.view.changes, None), self.snapshot(Level.KILL)
         trigger.cock(self.policy, State(Level.WARN, stuck=stuck), self.snapshot(Level.WARN).memory, short.now_usec)
         return trigger.pull(short.memory, short.now_usec + late_usec)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from cgoom.kernel.memory_info import (
     parse_answer,
     parse_event,
 )
-from cgoom.kernel.netlink import Attributes, Message, encode_nest, encode_u32, encode_u64
+from cgoom.kernel.netlink import Attributes, Family, Message, Socket, encode_nest, encode_u32, encode_u64
 from cgoom.model import Amount, HostMemory, HostPolicy, Threshold
 
 HEADER = Path(__file__).resolve().parents[2] / "kmod/uapi/memory_info.h"
@@ -139,6 +140,52 @@ def test_a_level_that_there_is_not_is_an_error() -> None:
     assert parse_answer(Attributes(make_stats(2) + nests + rest, "x")).kills == ()
     with pytest.raises(FormatError, match="level 3"):
         parse_answer(Attributes(make_stats(3) + nests + rest, "x"))
+
+
+FAMILY_ID = 30
+
+
+def make_event(command: int, stats: bytes, family_id: int = FAMILY_ID) -> bytes:
+    """A whole datagram."""
+    body = bytes([command, 1, 0, 0]) + stats
+    return struct.pack("=IHHII", 16 + len(body), family_id, 0, 0, 0) + body
+
+
+def read_look(datagram: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[HostMemory, int] | None:
+    """What it is taken for when it is the next event."""
+    module = Module()
+    try:
+        monkeypatch.setattr(module, "_family", Family("memory_info", FAMILY_ID, 1, {}))
+        monkeypatch.setattr(Socket, "peek", lambda _, size: bytearray(datagram) if len(datagram) >= size else None)
+        return module.read_look()
+    finally:
+        module.close()
+
+
+def test_a_change_of_level_is_read_at_once_as_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = make_stats(2)
+    event = parse_event(Message(FAMILY_ID, 0, 0, 0, b"\x05\x01\0\0" + stats + encode_u32(24, 1)))
+    assert isinstance(event, memory_info.LevelEvent)
+    datagram = make_event(memory_info.LEVEL, stats + encode_u32(24, 1))
+    assert read_look(datagram, monkeypatch) == (event.stats.memory, event.stats.time_ns // 1000)
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        make_event(memory_info.NEAR, make_stats()),
+        make_event(memory_info.LEVEL, make_stats(), FAMILY_ID + 1),
+        make_event(memory_info.LEVEL, make_stats()[:-4]),
+        make_event(memory_info.LEVEL, encode_u64(1, 0) + make_stats()),
+        make_event(memory_info.LEVEL, make_stats()[12:24] + make_stats()[:12] + make_stats()[24:]),
+        make_event(memory_info.LEVEL, make_stats()[:-24] + encode_u64(11, 77) + encode_u64(10, 88)),
+    ],
+    ids=["another event", "another family", "short", "padded", "another order", "another attribute"],
+)
+def test_what_is_written_in_another_way_is_left_to_who_reads_at_length(
+    datagram: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_look(datagram, monkeypatch) is None
 
 
 def test_without_the_module_nothing_can_be_asked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -80,7 +81,41 @@ def test_what_another_process_sends_is_dropped(netlink: Socket) -> None:
         pytest.skip("only root may send to another process: run as root")
     finally:
         forger.close()
+    assert netlink.peek(1) is None
     assert netlink.drain() == []
+
+
+def test_what_comes_next_is_seen_and_still_comes(netlink: Socket) -> None:
+    assert netlink.peek(1) is None
+    body = encode_attribute(2, CONTROL_FAMILY.encode() + b"\0")
+    netlink._socket.send(encode_request(16, GET_FAMILY, 2, 77, body, ack=False))
+    seen = netlink.peek(20)
+    assert seen is not None
+    shown, drained = parse_messages(bytes(seen[: int.from_bytes(seen[:4], "little")])), netlink.drain()
+    assert drained == shown
+    assert [message.sequence for message in drained] == [77]
+    netlink._socket.send(encode_request(16, GET_FAMILY, 2, 78, body, ack=False))
+    assert netlink.peek(8192) is None, "it is not as long"
+    netlink._kept = drained
+    assert netlink.peek(20) is None, "another one comes before it"
+    assert [message.sequence for message in netlink.drain()] == [77, 78]
+    assert not netlink.take_lossy()
+
+
+def test_that_events_were_lost_is_not_lost_itself(netlink: Socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells it to whoever reads next."""
+
+    class Full:
+        """A socket whose queue overflowed."""
+
+        def recvfrom_into(self, *_: object) -> None:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(netlink, "_socket", Full())
+        assert netlink.peek(1) is None
+    assert netlink.peek(1) is None
+    assert netlink.take_lossy()
 
 
 def _port_of(netlink: Socket) -> int:

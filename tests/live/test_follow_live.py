@@ -120,7 +120,7 @@ def test_a_priority_that_changes_while_they_are_followed_counts(host: Host, chan
     host.rate(changed, 900)
     now_usec = time.monotonic_ns() // 1000
     snapshot = Snapshot(now_usec, HostMemory(100 * GIB, SHORT[Level.WARN], 0, 0), GIB)
-    trigger, state = Trigger(host.flights, host.tree.changes), State(level=Level.WARN)
+    trigger, state = Trigger(host.flights, host.tree.changes, None), State(level=Level.WARN)
     host.flights.make_ready(host.policy, state, snapshot)
     trigger.cock(host.policy, state, snapshot.memory, now_usec)
     host.tree.drain()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cgoom.kernel.memory_info import Answer, Module
+from cgoom.kernel.memory_info import Answer, LevelEvent, Module
 from tests.support import module
 from tests.support.daemon import Daemon
 from tests.support.hogs import hog
@@ -72,6 +72,22 @@ def read_scores(scene: Scene, name: str) -> set[int]:
     """oom_score_adj of every process of a workload."""
     pids = (scene.cgroup(name) / "cgroup.procs").read_text(encoding="ascii").split()
     return {int(Path(f"/proc/{pid}/oom_score_adj").read_text(encoding="ascii")) for pid in pids}
+
+
+@pytest.mark.usefixtures("module")
+def test_what_it_saw_is_read_at_once_as_at_length() -> None:
+    """As this kernel and this module write it; the daemon kills by it."""
+    opened, other = Module(), Module()
+    try:
+        before = opened.read_stats()
+        other.write_thresholds(before.host, before.fill_kib_per_sec << 10)
+        looks = [opened.read_look() for _ in range(2)]
+        told = [event for event in opened.drain() if isinstance(event, LevelEvent)]
+        assert opened.read_look() is None
+    finally:
+        opened.close()
+        other.close()
+    assert looks == [(told[0].stats.memory, told[0].stats.time_ns // 1000)] * 2
 
 
 def status_of(scene: Scene) -> dict[str, Any]:
