@@ -80,11 +80,11 @@ static u64 kib(u64 pages)
 /* si_meminfo() counts block device pages too, under a lock: not for the OOM path. */
 static void read_sample(struct sample *sample)
 {
+	sample->time_ns = ktime_get_ns(); /* first: nothing of it is older */
 	sample->total_kib = kib(totalram_pages());
 	sample->available_kib = kib(max(0L, si_mem_available()));
 	sample->free_kib = kib(global_zone_page_state(NR_FREE_PAGES));
 	swap_read(&sample->swap_total_kib, &sample->swap_free_kib);
-	sample->time_ns = ktime_get_ns();
 }
 
 static void say(const struct look *now)
