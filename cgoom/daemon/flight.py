@@ -90,10 +90,10 @@ class Flights:
 
     def aim(self, stuck: frozenset[CgroupRef]) -> Aim | None:
         """Who is ready, and the first of the order as things stand; None: nobody, or nobody for certain."""
-        ready = self._ready
-        if ready is None or ready.stuck != stuck or not self._stands(ready, ready.workload.priority):
+        ready, tree = self._ready, self._host.tree
+        if ready is None or ready.stuck != stuck or tree.blind or not self._stands(ready, ready.workload.priority):
             return None
-        member, held = self._host.tree.find(ready.workload.ref), self._held.get(ready.workload.ref)
+        member, held = tree.find(ready.workload.ref), self._held.get(ready.workload.ref)
         if member is None or held is None or not self._ledger.has_ready(ready.workload):
             return None
         # Sizes may have decided, which may have been as old as that when it was made.
@@ -106,7 +106,7 @@ class Flights:
         if (slot := self._ledger.stage_ready()) is None:
             return ()
         answer = self._executor.kill(member.cgroup, aim.kill_fd)
-        self._ledger.note_staged(slot, now_usec)
+        self._ledger.note_staged(slot, now_usec, is_done=answer.outcome == Outcome.DONE)
         self._fired = self._note_kill(answer, member, was_open=False, was_ready=True)
         if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
             self._executor.announce(member.cgroup)
@@ -242,7 +242,7 @@ class Flights:
         return self._note_kill(answer, member, was_open, was_ready)
 
     def _note_kill(self, answer: Answer, member: Member, was_open: bool, was_ready: bool) -> Shot:
-        """That it was done stands in the stage before anything else happens: the next daemon has to know."""
+        """That it was done stands in the stage before anything is told: the next daemon has to know."""
         ref = member.workload.ref
         if answer.outcome == Outcome.DONE:
             self._ledger.add_kill(ref, read_usec(), answer.note)

@@ -119,15 +119,20 @@ class Ledger:
         """Stage and open the decision that was made ready for this victim; False: there is none."""
         slot = self.stage_ready() if self.has_ready(victim) else None
         if slot is not None:
-            self.note_staged(slot, begun_usec)
+            self.note_staged(slot, begun_usec, is_done=False)
         return slot is not None
 
     def stage_ready(self) -> int | None:
         """Stage the decision that was made ready, by one store: its slot, for `note_staged`. None: there is none."""
         return self._stage.commit_ready()
 
-    def note_staged(self, slot: int, begun_usec: int) -> None:
-        """What `stage_ready` staged is open from now on: what the act need not wait for."""
+    def note_staged(self, slot: int, begun_usec: int, *, is_done: bool) -> None:
+        """What `stage_ready` staged is open from now on: what the act need not wait for. `is_done`: it was the kill.
+
+        That comes first, or the next daemon would not know of it.
+        """
+        if is_done:
+            self._stage.commit_done(slot)
         if self._ready is not None:
             self._open[self._ready.victim.ref] = Entry(self._ready, slot, begun_usec, was_ready=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import cgoom.daemon.ledger as ledger_module
 from cgoom.act.execute import Answer
 from cgoom.daemon.docket import SIZE_LIMIT_USEC
 from cgoom.daemon.ledger import Seen
@@ -188,7 +189,10 @@ def fire(world: World) -> list[str]:
 def test_who_is_expected_dies_before_it_is_decided_and_once(world: World) -> None:
     victim, other = world.add("a", 900), world.add("b", 100)
     world.expect(victim, other)
+    before = list[list[str]]()
+    world.deeds.before = lambda: before.append(leftovers(world))
     assert fire(world) == ["a", "b"]
+    assert before == [["a"]], "the decision stands in the stage when it is carried out"
     assert leftovers(world) == world.deeds.killed == ["a"]
     assert world.deeds.verdicts == {"a": PROVISIONAL}
     (staged,) = read_staged(world)
@@ -259,6 +263,24 @@ def test_it_is_aimed_where_a_kill_needs_nothing_more_than_the_threshold(world: W
     assert not flights.is_aimed(nobody, now_usec)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.FAILED])
+def test_that_a_kill_was_done_stands_before_all_else_that_follows(
+    world: World, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a daemon that starts then would hold that it was not, and do it again."""
+    found, make_entry = list[int](), ledger_module.Entry
+
+    def note(record: Record, slot: int, begun_usec: int, was_ready: bool) -> ledger_module.Entry:
+        found.extend(len(staged.steps) for staged in read_staged(world))
+        return make_entry(record, slot, begun_usec, was_ready=was_ready)
+
+    monkeypatch.setattr(ledger_module, "Entry", note)
+    monkeypatch.setattr(world.deeds, "kill", lambda *_: Answer(outcome))
+    world.expect(world.add("a", 900))
+    assert fire(world) == ["a"]
+    assert found == [outcome == Outcome.DONE]
+
+
 def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) -> None:
     victim, other, equal = world.add("a", 900), world.add("b", 100), world.add("c", 900)
     assert fire(world) == []
@@ -266,6 +288,9 @@ def test_nobody_dies_in_advance_where_anything_may_have_changed(world: World) ->
     assert fire(world) == []
     world.expect(victim, other)
     assert world.fire(frozenset({victim.workload.ref})) == ()
+    world.view.blind = True  # the kernel does not tell what changes
+    assert fire(world) == []
+    world.view.blind = False
     world.view.changes.note(900)
     assert fire(world) == []
     world.expect(victim, other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -37,6 +37,7 @@ class View:
     found: dict[CgroupRef, Member] = field(default_factory=dict)
     listed: dict[CgroupRef, Member] = field(default_factory=dict)
     rated: dict[CgroupRef, int] = field(default_factory=dict)  # the priority that a listed one has by now
+    blind: bool = False
 
     def __len__(self) -> int:
         return len(self.found) + len(self.listed)
@@ -81,10 +82,11 @@ class View:
 
 @dataclass
 class Deeds:
-    """An executor that remembers what was done, and what each launcher would be told."""
+    """An executor that remembers what was done, and what each launcher would be told. `before`: called by each kill."""
 
     verdicts: dict[str, str] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
+    before: Callable[[], object] = field(default=lambda: None)
 
     def term(self, cgroup: Cgroup, verdict: str) -> Answer:
         """Asked, with a verdict that is not final."""
@@ -97,6 +99,7 @@ class Deeds:
 
     def kill(self, cgroup: Cgroup, kill_fd: int | None = None) -> Answer:
         """Killed."""
+        self.before()
         self.killed.append(cgroup.ref.path)
         return Answer(Outcome.DONE, "held" if kill_fd is not None else "")
 
