@@ -94,7 +94,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
-    """MemTotal, MemAvailable, SwapTotal, SwapFree of /proc/meminfo, in bytes."""
+    """MemTotal, MemAvailable, SwapTotal, SwapFree as in /proc/meminfo, in bytes."""
 
     total_bytes: int
     available_bytes: int

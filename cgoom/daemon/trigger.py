@@ -15,7 +15,7 @@ from cgoom.observe.changes import Changes
 # The first of the order, and who comes next: candidates as `decide` takes them. Empty: nobody.
 Order = tuple[Candidate, ...]
 # Microseconds; chosen: a daemon that hears of it later than that was stopped or kept waiting, and looks itself.
-FRESH_USEC = 5_000
+FRESH_USEC = 2_000
 _TOLD = [Source.MODULE]
 
 
@@ -70,15 +70,16 @@ class Trigger:
     def hear(self, woken: Woken, now_usec: int) -> Look | None:
         """Kill who is aimed at if the module woke us for that, and nothing else has happened; None: we have to look.
 
-        An event may have waited: what was seen before our own last look, or long ago, is not how things stand.
+        An event may have waited: what was seen before our own last look, or long ago, is not how things stand. Nor is
+        what the module says of swap: while that is taken away, its total is an old one, and too little of it is free.
         """
-        if self._aim is None or self._module is None or woken != _TOLD:
+        if self._aim is None or self._module is None or self._totals_bytes[1] or woken != _TOLD:
             return None
         seen = self._module.read_look()
         if seen is None:
             return None
         memory, at_usec = seen
-        if at_usec < self._looked_usec or now_usec - at_usec > FRESH_USEC:
+        if at_usec < self._looked_usec or not 0 <= now_usec - at_usec <= FRESH_USEC:
             return None
         fired = self.pull(memory, at_usec)
         return Look(memory, at_usec, fired) if fired else None

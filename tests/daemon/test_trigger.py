@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cgoom.daemon.loop as loop_module
-from cgoom.core.decide import decide, kills_at_once
+from cgoom.core.decide import STUCK_USEC, decide, kills_at_once
 from cgoom.core.detect import raw_level
 from cgoom.daemon.flight import Flights
 from cgoom.daemon.loop import Loop
@@ -177,12 +177,13 @@ def test_what_the_module_saw_is_a_look_at_the_host() -> None:
         ([Source.MODULE], None, 7),
         ([Source.MODULE], (LOW, 7), 8 + FRESH_USEC),
         ([Source.MODULE], (LOW, 4), 7),
+        ([Source.MODULE], (LOW, 8), 7),
         ([], (LOW, 7), 7),
         ([Source.TREE], (LOW, 7), 7),
         ([Source.TREE, Source.MODULE], (LOW, 7), 7),
         ([Source.MODULE, Source.TREE], (LOW, 7), 7),
     ],
-    ids=["not short", "nothing", "late", "before our own", "not woken", "tree", "tree first", "tree, too"],
+    ids=["not short", "nothing", "late", "before our own", "to come", "not woken", "tree", "tree first", "tree, too"],
 )
 def test_whatever_else_the_module_has_to_say_we_look_ourselves(
     woken: Woken, saw: tuple[HostMemory, int] | None, now_usec: int
@@ -193,6 +194,15 @@ def test_whatever_else_the_module_has_to_say_we_look_ourselves(
     ground.seer.saw = saw
     assert ground.trigger.hear(woken, now_usec) is None
     assert ground.trigger.pull(LOW, now_usec) == ORDER, "it is still cocked"
+
+
+def test_what_the_module_says_of_swap_is_not_how_things_stand() -> None:
+    """Its total is an old one while a swapoff takes it away."""
+    ground, memory = Range(), replace(LOW, swap_total_bytes=1 << 30)
+    ground.cock(memory=memory)
+    ground.seer.saw = (memory, 7)
+    assert ground.trigger.hear([Source.MODULE], 7) is None
+    assert ground.trigger.pull(memory, 7) == ORDER
 
 
 def test_without_a_module_nobody_looks_for_us() -> None:
@@ -260,17 +270,15 @@ def test_between_the_word_of_the_module_and_the_kill_memory_is_not_read(
     parts.module = seer = Seer()
     loop = make_aimed(parts, victim, monkeypatch)
     monkeypatch.setattr(Short, "read", lambda _: pytest.fail("read"))
-    begun_usec = read_usec()
-    seer.saw = (LOW, begun_usec)
+    at_usec = read_usec()
+    seer.saw = (LOW, at_usec)
     loop.step([Source.MODULE])
-    record = parts.ledger.find(victim.ref)
+    record, flight = parts.ledger.find(victim.ref), loop._state.flight
     assert cast(Deeds, parts.flights._executor).killed == [victim.ref.path]
     assert record is not None
     assert record.memory == LOW
-    assert loop._state.flight is not None
-    monkeypatch.setattr(Short, "read", lambda _: AMPLE)
-    loop.step([])
-    assert cast(Deeds, parts.flights._executor).killed == [victim.ref.path]
+    assert flight is not None
+    assert flight.deadline_usec == at_usec + STUCK_USEC
 
 
 def test_a_change_among_others_is_no_reason_to_decide_first(
