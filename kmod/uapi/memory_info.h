@@ -70,9 +70,9 @@
  * --------------------------------
  *
  * Each has the next sequence number and STATS. One that finds a gap, or ENOBUFS,
- * asks with GET_STATS: the tail may be lost without a gap. Of swap they tell what is
- * in use for certain: SwapTotal may be half a minute old, and what a swapoff has yet
- * to take away counts as not free.
+ * asks with GET_STATS: the tail may be lost without a gap. While swap is taken away
+ * they are not exact: SwapTotal may be half a minute old, and what a swapoff has yet
+ * to take counts as not free.
  *
  * MEMORY_INFO_CMD_LEVEL: the level changed, or the thresholds were set, by a request or
  * a parameter; then the level is the previous one, and the next look goes by them.
