@@ -35,7 +35,7 @@ from cgoom.errors import CgoomError, ConflictError, GoneError, UnknownWorkloadEr
 from cgoom.kernel.capability import read_effective
 from cgoom.kernel.cgroup import Cgroup, Mount, find_mount, open_cgroup
 from cgoom.kernel.meminfo import MemInfo
-from cgoom.kernel.memory_info import LEVEL_PATH, Module
+from cgoom.kernel.module_answer import find_answer
 from cgoom.kernel.proc import read_cgroup_path
 from cgoom.kernel.psi import Pressure, read_pressure
 from cgoom.model import Candidate, HostMemory, Layout, Record, Workload, parse_layout
@@ -156,16 +156,8 @@ def _read_source(host: Host) -> str:
 
 def read_armed_count() -> int | None:
     """How many cgroups are in the module's order; None without the module."""
-    if not os.path.exists(LEVEL_PATH):  # to ask for a family that is not there would make the kernel look for it
-        return None
-    try:
-        module = Module()
-        try:
-            return module.read_stats().armed
-        finally:
-            module.close()
-    except CgoomError:
-        return None
+    answer = find_answer()
+    return None if answer is None else answer.armed
 
 
 def _read_last(layout: Layout) -> tuple[Record | None, tuple[str, ...]]:

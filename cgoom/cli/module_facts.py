@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cgoom.errors import CgoomError
-from cgoom.kernel.memory_info import LEVEL_PATH, Module
+from cgoom.kernel.memory_info import LEVEL_PATH
+from cgoom.kernel.module_answer import read_answer
 from cgoom.kernel.text import read_file
 
 _MODULES_DIR = "/lib/modules"
@@ -85,11 +86,7 @@ def explain_module(facts: ModuleFacts) -> tuple[str, str]:
 
 def _read_refusal() -> str:
     try:
-        module = Module()
-        try:
-            module.read_stats()
-        finally:
-            module.close()
+        read_answer()
     except CgoomError as error:
         return error.message
     return ""

@@ -141,19 +141,10 @@ def _explain_kill(placed: Placed) -> str:
 def _was_armed_kill(cgroup_id: int) -> bool:
     """Whether the module made this cgroup die, as far as it remembers; anybody may ask. Without it: no."""
     # Only a launch that was killed pays for it.
-    from cgoom.kernel.memory_info import LEVEL_PATH, Module  # noqa: PLC0415
+    from cgoom.kernel.module_answer import find_answer  # noqa: PLC0415
 
-    # To ask for a family that is not there would make the kernel look for its module.
-    if not os.path.exists(LEVEL_PATH):
-        return False
-    try:
-        module = Module()
-        try:
-            return any(kill.cgroup_id == cgroup_id for kill in module.read_stats().kills)
-        finally:
-            module.close()
-    except CgoomError:
-        return False
+    answer = find_answer()
+    return answer is not None and any(kill.cgroup_id == cgroup_id for kill in answer.kills)
 
 
 def _read_killer(placed: Placed) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cgoom.core.detect import is_below
 from cgoom.errors import FormatError, GoneError
-from cgoom.kernel import memory_info
+from cgoom.kernel import memory_info, module_answer
 from cgoom.kernel.memory_info import (
     Module,
     encode_order,
@@ -186,6 +186,23 @@ def test_what_is_written_in_another_way_is_left_to_who_reads_at_length(
     datagram: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read_look(datagram, monkeypatch) is None
+
+
+def test_a_module_that_is_not_there_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernel would look for it; and one that goes meanwhile has no answer."""
+    level, asked = tmp_path / "oom_notifier", list[Module]()
+
+    def refuse(module: Module) -> None:
+        asked.append(module)
+        raise GoneError("memory_info: the module is not loaded")
+
+    monkeypatch.setattr(module_answer, "LEVEL_PATH", str(level))
+    monkeypatch.setattr(Module, "read_stats", refuse)
+    assert module_answer.find_answer() is None
+    assert not asked
+    level.touch()
+    assert module_answer.find_answer() is None
+    assert [module.fd for module in asked] == [-1], "it is closed again"
 
 
 def test_without_the_module_nothing_can_be_asked() -> None:
