@@ -106,8 +106,7 @@ class Flights:
         if (slot := self._ledger.stage_ready()) is None:
             return ()
         answer = self._executor.kill(member.cgroup, aim.kill_fd)
-        self._ledger.note_staged(slot, now_usec, is_done=answer.outcome == Outcome.DONE)
-        self._fired = self._note_kill(answer, member, was_open=False, was_ready=True)
+        self._fired = self._note_kill(answer, member, slot, now_usec, was_open=False)
         if not ready.is_announced:  # the rest takes longer than its launcher waits otherwise
             self._executor.announce(member.cgroup)
         self._ready = None
@@ -231,25 +230,27 @@ class Flights:
         ledger, ref = self._ledger, member.workload.ref
         self._take_ready(ref)
         was_open = ledger.find(ref) is not None
-        was_ready = not was_open and ledger.open_ready(candidate.workload, snapshot.now_usec)
-        if not was_open and not was_ready:
+        slot = ledger.stage_ready() if not was_open and ledger.has_ready(candidate.workload) else None
+        if not was_open and slot is None:
             # Nothing warned us. The decision is staged first all the same: none may be lost.
             record = self._draft(self._with_usage(candidate, member), why, level, snapshot)
             ledger.open_entry(record, snapshot.now_usec)
             self._executor.announce(member.cgroup)
         held = self._held.get(ref)
         answer = self._executor.kill(member.cgroup, held.kill_fd if held is not None else None)
-        return self._note_kill(answer, member, was_open, was_ready)
+        return self._note_kill(answer, member, slot, snapshot.now_usec, was_open=was_open)
 
-    def _note_kill(self, answer: Answer, member: Member, was_open: bool, was_ready: bool) -> Shot:
-        """That it was done stands in the stage before anything is told: the next daemon has to know."""
-        ref = member.workload.ref
-        if answer.outcome == Outcome.DONE:
+    def _note_kill(self, answer: Answer, member: Member, slot: int | None, begun_usec: int, *, was_open: bool) -> Shot:
+        """That it was done stands in the stage before anything else happens: the next daemon has to know."""
+        ref, is_done = member.workload.ref, answer.outcome == Outcome.DONE
+        if slot is not None:
+            self._ledger.note_staged(slot, begun_usec, is_done=is_done)
+        if is_done:
             self._ledger.add_kill(ref, read_usec(), answer.note)
             self._importance.lower()
         else:
             self._importance.restore()  # the next victim is chosen at once
-        return Shot(ref, answer, was_open, was_ready)
+        return Shot(ref, answer, was_open, was_ready=slot is not None)
 
     def _tell_kill(self, candidate: Candidate, member: Member, shot: Shot) -> None:
         """What follows a kill: the verdict for its launcher first, then the memory that is left, then the record."""

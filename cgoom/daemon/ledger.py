@@ -112,15 +112,8 @@ class Ledger:
         self._stage.forget_ready()
 
     def has_ready(self, victim: Workload) -> bool:
-        """Whether `open_ready` would stage this victim's: somebody else may have needed its slot since."""
+        """Whether `stage_ready` would stage this victim's: somebody else may have needed its slot since."""
         return self._ready is not None and self._ready.victim == victim and self._stage.is_ready
-
-    def open_ready(self, victim: Workload, begun_usec: int) -> bool:
-        """Stage and open the decision that was made ready for this victim; False: there is none."""
-        slot = self.stage_ready() if self.has_ready(victim) else None
-        if slot is not None:
-            self.note_staged(slot, begun_usec, is_done=False)
-        return slot is not None
 
     def stage_ready(self) -> int | None:
         """Stage the decision that was made ready, by one store: its slot, for `note_staged`. None: there is none."""
@@ -184,11 +177,9 @@ class Ledger:
                 self._keep_staged(entry)
 
     def add_kill(self, ref: CgroupRef, now_usec: int, note: str) -> None:
-        """The kill is done: by one store if that was made ready, and `complete` says in the stage when it was."""
+        """The kill is done; if that was made ready it stands in the stage, and `complete` says there when it was."""
         entry = self._open.get(ref)
         if entry is not None:
-            if entry.was_ready and entry.slot is not None:
-                self._stage.commit_done(entry.slot)
             self.add_step(ref, "kill", now_usec, Outcome.DONE, note, is_staged=not entry.was_ready)
 
     def close_entry(self, ref: CgroupRef, outcome: Outcome, note: str, available_bytes: int | None) -> None:

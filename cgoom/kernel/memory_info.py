@@ -209,11 +209,14 @@ class Module:
 
         The event is left to `drain`. None: there is no such event, or it is written in another way.
         """
-        found = self._socket.peek(_EVENT.size) if self._family is not None else None
-        if found is None or self._family is None:
+        family = self._family
+        if family is None:
+            return None
+        found = self._socket.peek(_EVENT.size)
+        if found is None:
             return None
         kind, command, *words = _EVENT.unpack_from(found)
-        if kind != self._family.family_id or command != LEVEL or tuple(words[::2]) != _EVENT_HEADERS:
+        if kind != family.family_id or command != LEVEL or tuple(words[::2]) != _EVENT_HEADERS:
             return None
         total, available, _, swap_total, swap_free, _, _, _, time_ns = words[1::2]
         kib = _BYTES_PER_KIB
